@@ -1,0 +1,1 @@
+"""What follows from the facts, and the way to the switches."""

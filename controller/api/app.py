@@ -1,0 +1,183 @@
+"""The REST API as a WSGI application: an explicit table of routes, and every error as a problem."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from webob import Request, Response
+
+from controller.api import (
+    resources_batch,
+    resources_hosts,
+    resources_learned,
+    resources_networks,
+    resources_vms,
+)
+from controller.api.answers import answer
+from controller.api.call import Call
+from controller.api.problems import Problem, problem_of, problem_response
+from controller.service import Service
+from topology.errors import VxlanError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+_LOG: Final = logging.getLogger(__name__)
+
+Handler: TypeAlias = Callable[[Call], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path, whose parts in braces are variable, and what each method does there."""
+
+    path: str
+    methods: Mapping[str, Handler]
+
+    def match(self, parts: list[str]) -> dict[str, str] | None:
+        """The variable parts by name, None when the path is another; none may be empty."""
+        pattern = self.path.split("/")
+        if len(pattern) != len(parts):
+            return None
+        found: dict[str, str] = {}
+        for wanted, part in zip(pattern, parts, strict=True):
+            if wanted.startswith("{") and part:
+                found[wanted[1:-1]] = part
+            elif wanted != part:
+                return None
+        return found
+
+    @property
+    def allow(self) -> str:
+        heads = ["HEAD"] if "GET" in self.methods else []
+        return ", ".join([*self.methods, *heads])
+
+
+ROUTES: Final = (
+    Route("/v1/hosts", {"GET": resources_hosts.index}),
+    Route(
+        "/v1/hosts/{host}",
+        {
+            "GET": resources_hosts.show,
+            "PUT": resources_hosts.put,
+            "DELETE": resources_hosts.delete,
+        },
+    ),
+    Route("/v1/hosts/{host}/flows", {"GET": resources_hosts.flows}),
+    Route("/v1/hosts/{host}/diff", {"GET": resources_hosts.diff}),
+    Route("/v1/networks", {"GET": resources_networks.index}),
+    Route(
+        "/v1/networks/{vni}",
+        {
+            "GET": resources_networks.show,
+            "PUT": resources_networks.put,
+            "DELETE": resources_networks.delete,
+        },
+    ),
+    Route("/v1/vms", {"GET": resources_vms.index, "POST": resources_vms.create}),
+    Route("/v1/vms/batch", {"POST": resources_batch.create}),
+    Route(
+        "/v1/vms/{vni}/{mac}",
+        {"GET": resources_vms.show, "PUT": resources_vms.put, "DELETE": resources_vms.delete},
+    ),
+    Route("/v1/learned", {"GET": resources_learned.index}),
+)
+
+
+class Api:
+    """Serves the running controller over HTTP; with a token, to those who know it.
+
+    Calls may switch greenlets, and never block others, as far as the service does not.
+    """
+
+    def __init__(self, service: Service, version: str, token: str | None = None) -> None:
+        if token is not None and not token:
+            raise ValueError("an empty API token protects nothing")
+        self._service = service
+        self._version = version
+        self._token = None if token is None else token.encode("utf-8")
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        response = self._respond(Request(environ))
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response(environ, start_response)
+
+    def _respond(self, request: Request) -> Response:
+        try:
+            return self._route(request)
+        except Problem as problem:
+            return problem_response(problem)
+        except VxlanError as error:
+            return problem_response(problem_of(error))
+        except Exception:
+            _LOG.exception("%s failed", request.method)
+            return problem_response(Problem(500, "the controller's log has the details"))
+
+    def _route(self, request: Request) -> Response:
+        path = _path(request)
+        if path in ("/healthz", "/readyz"):
+            _handler(Route(path, {"GET": lambda _call: Response()}), request)
+            return self._healthz() if path == "/healthz" else self._readyz()
+        self._authorize(request)
+        parts = path.split("/")
+        for route in ROUTES:
+            found = route.match(parts)
+            if found is not None:
+                handler = _handler(route, request)
+                self._check_ready()
+                return handler(Call(self._service, request, found))
+        raise Problem(404, f"there is no {path!r}")
+
+    def _healthz(self) -> Response:
+        return answer({"status": "alive", "version": self._version})
+
+    def _readyz(self) -> Response:
+        self._check_ready()
+        return answer({"status": "ready", "version": self._version})
+
+    def _check_ready(self) -> None:
+        if not self._service.ready():
+            raise Problem(
+                503,
+                "the controller is starting: its store is not loaded, or it does not listen yet",
+                title="Not ready",
+                headers={"Retry-After": "1"},
+            )
+
+    def _authorize(self, request: Request) -> None:
+        if self._token is None:
+            return
+        header = request.environ.get("HTTP_AUTHORIZATION", "").encode("latin-1", "replace")
+        scheme, _, given = header.partition(b" ")
+        if scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token):
+            return
+        challenge = 'Bearer realm="vxlan-l2"'
+        if header:
+            challenge += ', error="invalid_token"'
+        raise Problem(
+            401,
+            "this wants the header 'Authorization: Bearer TOKEN' with the API's token",
+            headers={"WWW-Authenticate": challenge},
+        )
+
+
+def _path(request: Request) -> str:
+    """The path as text. The server hands it over as bytes read as Latin-1 (PEP 3333)."""
+    raw: str = request.environ.get("PATH_INFO", "")
+    try:
+        return raw.encode("latin-1").decode("utf-8")
+    except ValueError as error:
+        raise Problem(404, f"there is no {raw!r}") from error
+
+
+def _handler(route: Route, request: Request) -> Handler:
+    method = "GET" if request.method == "HEAD" else request.method
+    handler = route.methods.get(method)
+    if handler is None:
+        raise Problem(405, f"{route.path} takes {route.allow}", headers={"Allow": route.allow})
+    return handler

@@ -1,0 +1,154 @@
+"""Bytes of a request to values: JSON, NDJSON and MessagePack, with their media types and limits.
+
+JSON is read strictly where its standard leaves room: UTF-8 only, no NaN or Infinity, and no object
+that has one name twice, since two readers would disagree on what it says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NoReturn
+
+import msgpack
+from webob import Request
+
+from controller.api.problems import Problem
+
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+MSGPACK: Final = "application/msgpack"
+
+ONE_MAX_BYTES: Final = 64 << 10
+BATCH_MAX_BYTES: Final = 64 << 20
+
+_CHUNK_BYTES: Final = 1 << 16
+_DRAIN_MAX_BYTES: Final = 2 * BATCH_MAX_BYTES
+_LENGTH_MAX_DIGITS: Final = 20
+_FILLS_NOTHING: Final = (ValueError, TypeError, RecursionError, OverflowError, MemoryError)
+
+
+def read_object(request: Request) -> object:
+    """The JSON value of a body of at most 64 KiB."""
+    _check_media_type(request, (JSON,))
+    return _parse_json(read_bytes(request, ONE_MAX_BYTES), "the body")
+
+
+def read_items(request: Request) -> object:
+    """The items of a batch of at most 64 MiB; a list unless the body says something else."""
+    readers: dict[str, Callable[[bytes], object]] = {
+        JSON: lambda body: _parse_json(body, "the body"),
+        NDJSON: _parse_lines,
+        MSGPACK: _parse_msgpack,
+    }
+    media_type = _check_media_type(request, tuple(readers))
+    return readers[media_type](read_bytes(request, BATCH_MAX_BYTES))
+
+
+def _check_media_type(request: Request, accepted: tuple[str, ...]) -> str:
+    header = request.headers.get("Content-Type", "")
+    media_type, _, parameters = header.partition(";")
+    media_type = media_type.strip().lower()
+    charset = parameters.strip().lower().replace('"', "")
+    if media_type not in accepted or charset not in ("", "charset=utf-8"):
+        raise Problem(
+            415,
+            f"the body is {header or 'of no stated type'}; send {' or '.join(accepted)} in UTF-8",
+            headers={"Accept-Post" if request.method == "POST" else "Accept": ", ".join(accepted)},
+        )
+    return media_type
+
+
+def read_bytes(request: Request, max_bytes: int) -> bytes:
+    """The body, of which the client may have told the length or not."""
+    length = _content_length(request)
+    if length is None and not _is_chunked(request):
+        return b""
+    if length is not None and length > max_bytes:
+        _drain(request, length)
+        raise _too_large(max_bytes)
+    body = b"".join(_chunks(request, max_bytes + 1 if length is None else length))
+    if len(body) > max_bytes:
+        _drain(request, _DRAIN_MAX_BYTES)
+        raise _too_large(max_bytes)
+    if length is not None and len(body) < length:
+        raise Problem(400, f"the body ends after {len(body)} of {length} bytes")
+    return body
+
+
+def _content_length(request: Request) -> int | None:
+    text = request.environ.get("CONTENT_LENGTH") or None
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < _LENGTH_MAX_DIGITS):
+        raise Problem(400, "Content-Length is no number that can be")
+    return int(text)
+
+
+def _is_chunked(request: Request) -> bool:
+    encoding = request.environ.get("HTTP_TRANSFER_ENCODING", "").lower()
+    return "chunked" in encoding or bool(request.environ.get("wsgi.input_terminated"))
+
+
+def _chunks(request: Request, wanted_bytes: int) -> Iterator[bytes]:
+    while wanted_bytes > 0:
+        try:
+            chunk = request.environ["wsgi.input"].read(min(wanted_bytes, _CHUNK_BYTES))
+        except (OSError, ValueError) as error:
+            raise Problem(400, f"the body cannot be read: {error}") from error
+        if not chunk:
+            return
+        wanted_bytes -= len(chunk)
+        yield chunk
+
+
+def _drain(request: Request, length_bytes: int) -> None:
+    """Read what is refused, so that a client that sends it all first gets to read the answer."""
+    if length_bytes <= _DRAIN_MAX_BYTES and "HTTP_EXPECT" not in request.environ:
+        for _chunk in _chunks(request, length_bytes):
+            pass
+
+
+def _too_large(max_bytes: int) -> Problem:
+    return Problem(
+        413, f"the body is larger than {max_bytes} bytes", headers={"Connection": "close"}
+    )
+
+
+def _parse_json(body: bytes, what: str) -> object:
+    try:
+        return json.loads(
+            body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
+    except RecursionError as error:
+        raise Problem(400, f"{what} is nested too deeply", title="Malformed body") from error
+    except _FILLS_NOTHING as error:
+        raise Problem(400, f"{what} is no JSON: {error}", title="Malformed body") from error
+
+
+def _parse_lines(body: bytes) -> object:
+    lines = (line.strip() for line in body.split(b"\n"))
+    return [
+        _parse_json(line, f"line {number}") for number, line in enumerate(lines, start=1) if line
+    ]
+
+
+def _parse_msgpack(body: bytes) -> object:
+    try:
+        return msgpack.unpackb(body, object_pairs_hook=_unique)
+    except (*_FILLS_NOTHING, msgpack.UnpackException) as error:
+        detail = f"the body is no MessagePack: {error or type(error).__name__}"
+        raise Problem(400, detail, title="Malformed body") from error
+
+
+def _unique(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name!r} is there twice in one object")
+        found[name] = value
+    return found
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")

@@ -1,0 +1,113 @@
+"""One request, read and checked: its path, query and body."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl
+
+from webob import Request
+
+from controller.api import bodies
+from controller.api.problems import Problem, invalid
+from controller.service import Service
+from topology.errors import InvalidValue
+from topology.types import Dpid, Mac, Vni
+
+WAIT_MAX_S: Final = 60.0
+
+_NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_VNI: Final = re.compile(r"0|[1-9][0-9]{0,7}", re.ASCII)
+_FULL_DPID: Final = re.compile(r"[0-9a-fA-F]{16}")
+_QUERY_MAX_FIELDS: Final = 32
+
+
+class Call:
+    """What a handler gets. ``path`` holds the variable parts of the route by name."""
+
+    def __init__(self, service: Service, request: Request, path: Mapping[str, str]) -> None:
+        self.service = service
+        self.path = path
+        self._request = request
+        self._query = _parse_query(request.environ.get("QUERY_STRING", ""))
+
+    # Query
+
+    def allow_query(self, *names: str) -> None:
+        """Refuse parameters that the route does not know: a mistyped filter must not answer all."""
+        for name in self._query:
+            if name not in names:
+                raise invalid(name, "unknown query parameter")
+
+    def query(self, name: str) -> str | None:
+        return self._query.get(name)
+
+    def query_vni(self, name: str = "vni") -> Vni | None:
+        text = self.query(name)
+        return None if text is None else parse_vni(text, name)
+
+    def wait_s(self) -> float | None:
+        """``?wait=`` in seconds, None without it."""
+        text = self.query("wait")
+        if text is None:
+            return None
+        wait_s = float(text) if _NUMBER.fullmatch(text) else math.inf
+        if wait_s > WAIT_MAX_S:
+            raise invalid("wait", f"{text!r} is not a number of seconds from 0 to {WAIT_MAX_S:g}")
+        return wait_s
+
+    def allow_only_wait(self) -> None:
+        """Check a write's query before anything is changed."""
+        self.allow_query("wait")
+        self.wait_s()
+
+    # Path
+
+    def path_vni(self) -> Vni:
+        return parse_vni(self.path["vni"])
+
+    def path_mac(self) -> Mac:
+        return Mac.parse(self.path["mac"])
+
+    def path_dpid(self) -> Dpid | None:
+        """The host of the path if it is written as a full dpid, 16 hex digits."""
+        text = self.path["host"]
+        return Dpid.parse(text) if _FULL_DPID.fullmatch(text) else None
+
+    # Body
+
+    def body(self) -> object:
+        return bodies.read_object(self._request)
+
+    def items(self) -> list[object]:
+        """The items of a batch."""
+        items = bodies.read_items(self._request)
+        if not isinstance(items, list):
+            raise invalid("body", "must be an array of VMs")
+        return items
+
+
+def parse_vni(text: str, field: str = "vni") -> Vni:
+    """A VNI in decimal digits, as paths and queries have it."""
+    if not _VNI.fullmatch(text) or int(text) > Vni.MAX:
+        raise InvalidValue(field, f"{text!r} is not {Vni.WHAT}")
+    return Vni(int(text))
+
+
+def _parse_query(text: str) -> dict[str, str]:
+    try:
+        # The server hands the query over as it came: ASCII, or bytes read as Latin-1.
+        raw = text.encode("latin-1").decode("utf-8")
+        pairs = parse_qsl(
+            raw, keep_blank_values=True, errors="strict", max_num_fields=_QUERY_MAX_FIELDS
+        )
+    except ValueError as error:
+        raise Problem(400, f"the query cannot be read: {error}") from error
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in found:
+            raise invalid(name, "is there twice")
+        found[name] = value
+    return found

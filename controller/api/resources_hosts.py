@@ -1,0 +1,115 @@
+"""/v1/hosts: the hypervisors, what they should hold and what they do hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from webob import Response
+
+from controller.api.answers import answer, written
+from controller.api.call import Call
+from controller.api.paging import Place, page, page_of
+from controller.api.problems import invalid
+from controller.api.schemas import HostBody, read, show_flow, show_host
+from topology.draft import Draft, Outcome
+from topology.errors import Conflict, NotFound
+from topology.model import Host
+from topology.types import Dpid
+
+
+def index(call: Call) -> Response:
+    call.allow_query("limit", "cursor")
+    hosts = call.service.topology.hosts
+
+    def show(place: Place) -> dict[str, object]:
+        return _shown(call, hosts[place[0]])
+
+    return page(call, [(dpid,) for dpid in hosts], show, parts=1)
+
+
+def show(call: Call) -> Response:
+    call.allow_query()
+    return answer(_shown(call, _named(call)))
+
+
+def put(call: Call) -> Response:
+    """Declare a host, or correct what is known of it; what was observed of it stays."""
+    call.allow_only_wait()
+    dpid = call.path_dpid() or _known_dpid(call)
+    body = read(HostBody, call.body())
+    if body.dpid is not None and body.dpid != dpid:
+        raise invalid("dpid", f"{body.dpid} is not the host of the path, {dpid}")
+    remotes = body.remotes()
+
+    def plan(draft: Draft) -> tuple[Host, Outcome]:
+        there = draft.host(dpid) or Host(dpid)
+        host = replace(there, name=body.name, declared_vtep=body.vtep, declared_remotes=remotes)
+        return host, draft.set_host(host)
+
+    (host, outcome), ticket = call.service.commit(plan)
+    return written(
+        call,
+        ticket,
+        lambda: _shown(call, call.service.topology.hosts.get(dpid, host)),
+        created=outcome == "created",
+        location=f"/v1/hosts/{dpid}",
+    )
+
+
+def delete(call: Call) -> Response:
+    """Forget a host that is gone."""
+    call.allow_only_wait()
+    dpid = _named(call).dpid
+
+    def plan(draft: Draft) -> Host:
+        host = draft.host(dpid)
+        if host is None:
+            raise NotFound(f"host {dpid} is not known")
+        if call.service.host_status(dpid).connected:
+            raise Conflict(f"host {dpid} is still connected; point its bridge elsewhere first")
+        draft.remove_host(dpid)
+        return host
+
+    host, ticket = call.service.commit(plan)
+    vtep = None if host.vtep is None else str(host.vtep)
+    return written(call, ticket, lambda: {"dpid": str(dpid), "name": host.name, "vtep": vtep})
+
+
+def flows(call: Call) -> Response:
+    """What the host's bridge should hold."""
+    call.allow_query("limit", "cursor")
+    return page_of(call, call.service.flows(_named(call).dpid), show_flow)
+
+
+def diff(call: Call) -> Response:
+    """What the host's bridge should hold against what it does hold."""
+    call.allow_query()
+    found = call.service.diff(_named(call).dpid)
+    return answer(
+        {
+            "missing": [show_flow(flow) for flow in found.missing],
+            "extra": [show_flow(flow) for flow in found.extra],
+            "in_sync": found.in_sync,
+        }
+    )
+
+
+def _shown(call: Call, host: Host) -> dict[str, object]:
+    vms = sum(1 for _ in call.service.topology.vms_on(host.dpid))
+    return show_host(host, call.service.host_status(host.dpid), vms)
+
+
+def _named(call: Call) -> Host:
+    ref = call.path["host"]
+    host = call.service.topology.find_host(ref)
+    if host is None:
+        raise NotFound(f"no host has the dpid, name or VTEP address {ref!r}")
+    return host
+
+
+def _known_dpid(call: Call) -> Dpid:
+    ref = call.path["host"]
+    host = call.service.topology.find_host(ref)
+    if host is None:
+        raise invalid("dpid", f"{ref!r} is not 16 hex digits, nor a known host's name")
+    return host.dpid

@@ -1,0 +1,22 @@
+"""/v1/learned: the MACs that packet-ins taught."""
+
+from __future__ import annotations
+
+from webob import Response
+
+from controller.api.call import Call
+from controller.api.paging import Place, page
+from controller.api.schemas import show_learned
+
+
+def index(call: Call) -> Response:
+    call.allow_query("vni", "limit", "cursor")
+    vni = call.query_vni()
+    topology = call.service.topology
+    now_s, timeout_s = call.service.now_s(), call.service.learn_timeout_s()
+
+    def show(place: Place) -> dict[str, object]:
+        return show_learned(topology.learned[place[0], place[1]], now_s, timeout_s)
+
+    keys = topology.learned if vni is None else topology.learned_in(vni)
+    return page(call, keys, show, parts=2)

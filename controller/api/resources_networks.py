@@ -1,0 +1,68 @@
+"""/v1/networks: VNIs and their policy."""
+
+from __future__ import annotations
+
+from webob import Response
+
+from controller.api.answers import answer, written
+from controller.api.call import Call
+from controller.api.paging import Place, page
+from controller.api.problems import invalid
+from controller.api.schemas import NetworkBody, read, show_network
+from topology.draft import Draft, Outcome
+from topology.errors import NotFound
+from topology.model import Network
+
+
+def index(call: Call) -> Response:
+    call.allow_query("limit", "cursor")
+    networks = call.service.topology.networks
+
+    def show(place: Place) -> dict[str, object]:
+        return show_network(networks[place[0]])
+
+    return page(call, [(vni,) for vni in networks], show, parts=1)
+
+
+def show(call: Call) -> Response:
+    call.allow_query()
+    vni = call.path_vni()
+    network = call.service.topology.networks.get(vni)
+    if network is None:
+        raise NotFound(f"network {vni} does not exist")
+    return answer(show_network(network))
+
+
+def put(call: Call) -> Response:
+    """Make a network or change its policy; what is left out has its default."""
+    call.allow_only_wait()
+    vni = call.path_vni()
+    body = read(NetworkBody, call.body())
+    if body.vni is not None and body.vni != vni:
+        raise invalid("vni", f"{body.vni} is not the network of the path, {vni}")
+    network = body.fact(vni)
+
+    def plan(draft: Draft) -> Outcome:
+        return draft.set_network(network)
+
+    outcome, ticket = call.service.commit(plan)
+    return written(
+        call,
+        ticket,
+        lambda: show_network(network),
+        created=outcome == "created",
+        location=f"/v1/networks/{vni}",
+    )
+
+
+def delete(call: Call) -> Response:
+    call.allow_only_wait()
+    vni = call.path_vni()
+
+    def plan(draft: Draft) -> Network | None:
+        network = draft.network(vni)
+        draft.remove_network(vni)
+        return network
+
+    network, ticket = call.service.commit(plan)
+    return written(call, ticket, lambda: show_network(network) if network else {})

@@ -1,0 +1,133 @@
+"""/v1/vms: registered VMs, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from webob import Response
+
+from controller.api.answers import answer, written
+from controller.api.call import Call
+from controller.api.paging import Place, page
+from controller.api.problems import invalid
+from controller.api.schemas import VmBody, VmPutBody, read, show_vm
+from topology.draft import Draft, Outcome
+from topology.errors import InvalidValue, NotFound
+from topology.model import MacKey, Topology, Vm
+from topology.types import Dpid, Ip, Vni
+
+
+def index(call: Call) -> Response:
+    """VMs, all or those that fit every filter."""
+    call.allow_query("vni", "host", "ip", "name", "limit", "cursor")
+    topology = call.service.topology
+
+    def show(place: Place) -> dict[str, object]:
+        return show_vm(topology.vms[place[0], place[1]])
+
+    return page(call, _filtered(call, topology), show, parts=2)
+
+
+def _filtered(call: Call, topology: Topology) -> Iterable[MacKey]:
+    vni, ip, host, name = call.query_vni(), _ip(call), _host(call, topology), call.query("name")
+    keys = _narrowed(topology, vni, ip, host)
+    if name is not None:
+        return [key for key in keys if topology.vms[key].name == name]
+    return keys
+
+
+def _narrowed(
+    topology: Topology, vni: Vni | None, ip: Ip | None, host: Dpid | None
+) -> Iterable[MacKey]:
+    """The VMs that fit, found by the index that has the fewest of them."""
+    if ip is not None:
+        vnis = topology.networks if vni is None else (vni,)
+        owners = [topology.vm_with_ip(each, ip) for each in vnis]
+        return [vm.key for vm in owners if vm is not None and host in (None, vm.host)]
+    if host is not None:
+        return [key for key in topology.vms_on(host) if vni in (None, key[0])]
+    return topology.vms if vni is None else topology.vms_in(vni)
+
+
+def _ip(call: Call) -> Ip | None:
+    text = call.query("ip")
+    return None if text is None else Ip.parse(text)
+
+
+def _host(call: Call, topology: Topology) -> Dpid | None:
+    ref = call.query("host")
+    if ref is None:
+        return None
+    host = topology.find_host(ref)
+    if host is None:
+        raise InvalidValue("host", f"{ref!r} is no known host's dpid, name or VTEP address")
+    return host.dpid
+
+
+def show(call: Call) -> Response:
+    call.allow_query()
+    key = (call.path_vni(), call.path_mac())
+    vm = call.service.topology.vms.get(key)
+    if vm is None:
+        raise NotFound(f"no VM {key[1]} is registered in network {key[0]}")
+    return answer(show_vm(vm))
+
+
+def create(call: Call) -> Response:
+    """Register a VM; the same again is no error."""
+    call.allow_only_wait()
+    body = read(VmBody, call.body())
+
+    def plan(draft: Draft) -> tuple[Vm, Outcome]:
+        vm = body.fact(draft.find_host(body.host).dpid)
+        return vm, draft.create_vm(vm)
+
+    (vm, outcome), ticket = call.service.commit(plan)
+    return written(
+        call,
+        ticket,
+        lambda: show_vm(vm),
+        created=outcome == "created",
+        location=_location(vm),
+    )
+
+
+def put(call: Call) -> Response:
+    """Register a VM or replace it as a whole: another host is a move."""
+    call.allow_only_wait()
+    vni, mac = call.path_vni(), call.path_mac()
+    body = read(VmPutBody, call.body())
+    if body.vni is not None and body.vni != vni:
+        raise invalid("vni", f"{body.vni} is not the network of the path, {vni}")
+    if body.mac is not None and body.mac != mac:
+        raise invalid("mac", f"{body.mac} is not the MAC of the path, {mac}")
+
+    def plan(draft: Draft) -> tuple[Vm, Outcome]:
+        vm = body.made(vni, mac, draft.find_host(body.host).dpid)
+        return vm, draft.set_vm(vm)
+
+    (vm, outcome), ticket = call.service.commit(plan)
+    return written(
+        call,
+        ticket,
+        lambda: show_vm(vm),
+        created=outcome == "created",
+        location=_location(vm),
+    )
+
+
+def delete(call: Call) -> Response:
+    call.allow_only_wait()
+    vni, mac = call.path_vni(), call.path_mac()
+
+    def plan(draft: Draft) -> Vm:
+        if draft.vm((vni, mac)) is None:
+            raise NotFound(f"no VM {mac} is registered in network {vni}")
+        return draft.remove_vm((vni, mac))
+
+    vm, ticket = call.service.commit(plan)
+    return written(call, ticket, lambda: show_vm(vm))
+
+
+def _location(vm: Vm) -> str:
+    return f"/v1/vms/{vm.vni}/{vm.mac}"

@@ -1,0 +1,86 @@
+"""What the engine is told, and what it answers. Immutable, and without any I/O of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from controller.wire.decode import PacketIn, PortStatus, SwitchError
+from topology.model import Change
+from topology.types import VtepIp
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A switch finished its handshake. ``address`` is where it connects from, if that is a VTEP's."""
+
+    dpid: int
+    epoch: int
+    peer: str
+    address: VtepIp | None
+    ports: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    dpid: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class DumpPart:
+    """A part of a multipart reply."""
+
+    xid: int
+    kind: int
+    body: bytes
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierAnswered:
+    xid: int
+
+
+@dataclass(frozen=True, slots=True)
+class BundleCommitted:
+    bundle_id: int
+
+
+Message: TypeAlias = (
+    PacketIn | PortStatus | SwitchError | DumpPart | BarrierAnswered | BundleCommitted
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message of a switch. Of an older connection (epoch) it is dropped."""
+
+    dpid: int
+    epoch: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Changes that are durable now."""
+
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+Event: TypeAlias = Connected | Lost | Received | Committed | Tick
+
+
+@dataclass(slots=True)
+class Effects:
+    """What the edge has to do: wake these switches' senders, remember these hosts, tell waiters."""
+
+    wake: set[int] = field(default_factory=set)
+    remember: set[int] = field(default_factory=set)
+    confirmed: bool = False
+    log: list[str] = field(default_factory=list)

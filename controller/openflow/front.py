@@ -1,0 +1,286 @@
+"""The OpenFlow connections: our own receive and send loops in Ryu's Datapath.
+
+Ryu keeps what other Ryu apps rely on (its datapaths, events and replies); what the controller
+itself reads and writes goes around Ryu's per-message machinery, as bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import socket as sockets
+import time
+from collections import deque
+from typing import Any, Protocol
+
+import eventlet
+from eventlet.event import Event
+from ryu.controller import controller as ryu_controller
+from ryu.controller import ofp_event
+from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER
+from ryu.lib import hub
+from ryu.ofproto import ofproto_parser
+
+from controller.events import BarrierAnswered, BundleCommitted, DumpPart, Message
+from controller.openflow import guard
+from controller.replica import XID_BASE
+from controller.wire import decode, encode
+from topology.errors import InvalidValue
+from topology.types import VtepIp
+
+LOG = logging.getLogger("vxlan_l2.openflow")
+
+READ_BYTES = 256 * 1024
+WRITE_BYTES = 256 * 1024
+MESSAGES_BEFORE_YIELD = 512
+ECHO_EVERY_S = 5.0
+DEAD_AFTER_S = 15.0
+
+_EPOCHS = itertools.count(int(time.time() * 1000) & 0xFFFFFFFFFF)
+_FOR_RYU_TOO = {
+    encode.PACKET_IN: ofp_event.EventOFPPacketIn,
+    encode.FLOW_REMOVED: ofp_event.EventOFPFlowRemoved,
+    encode.BARRIER_REPLY: ofp_event.EventOFPBarrierReply,
+    encode.ERROR: ofp_event.EventOFPErrorMsg,
+    encode.PORT_STATUS: ofp_event.EventOFPPortStatus,
+}
+
+
+_STATS_FOR_RYU = {
+    0: ofp_event.EventOFPDescStatsReply,
+    1: ofp_event.EventOFPFlowStatsReply,
+    2: ofp_event.EventOFPAggregateStatsReply,
+    3: ofp_event.EventOFPTableStatsReply,
+    4: ofp_event.EventOFPPortStatsReply,
+    5: ofp_event.EventOFPQueueStatsReply,
+    6: ofp_event.EventOFPGroupStatsReply,
+    7: ofp_event.EventOFPGroupDescStatsReply,
+    8: ofp_event.EventOFPGroupFeaturesStatsReply,
+    9: ofp_event.EventOFPMeterStatsReply,
+    10: ofp_event.EventOFPMeterConfigStatsReply,
+    11: ofp_event.EventOFPMeterFeaturesStatsReply,
+    12: ofp_event.EventOFPTableFeaturesStatsReply,
+    13: ofp_event.EventOFPPortDescStatsReply,
+}
+
+
+class Listener(Protocol):
+    """Who hears of connections and messages; ``pull`` gives what is to be sent."""
+
+    def connected(self, connection: Connection, ports: dict[int, str]) -> None: ...
+
+    def lost(self, connection: Connection) -> None: ...
+
+    def received(self, connection: Connection, message: Message) -> None: ...
+
+    def pull(self, connection: Connection) -> list[bytes]: ...
+
+
+class Connection(ryu_controller.Datapath):  # type: ignore[misc]
+    """One switch's connection. ``epoch`` tells it from earlier ones of the same switch."""
+
+    listener: Listener
+
+    def __init__(self, socket: Any, address: Any) -> None:
+        self._outbox: deque[bytes] = deque()
+        self._waiting: Event | None = None
+        self._heard_s = time.monotonic()
+        self._announced = False
+        self._first_ports: dict[int, str] = {}
+        self.epoch = next(_EPOCHS)
+        super().__init__(socket, address)
+        with contextlib.suppress(OSError):
+            socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
+
+    @property
+    def peer(self) -> str:
+        """``address:port`` of the switch's end."""
+        return f"{self.address[0]}:{self.address[1]}"
+
+    @property
+    def vtep(self) -> VtepIp | None:
+        """The address it connects from, where that can be a VTEP's."""
+        try:
+            vtep = VtepIp.parse(str(self.address[0]).removeprefix("::ffff:"))
+        except InvalidValue:
+            return None
+        return None if vtep.low32 >> 24 == 127 else vtep
+
+    # Out
+
+    def send(self, buf: bytes, close_socket: bool = False) -> bool:
+        """Queue bytes of Ryu's or another app's."""
+        if self.state == DEAD_DISPATCHER:
+            return False
+        self._outbox.append(bytes(buf))
+        self.wake()
+        return True
+
+    def wake(self) -> None:
+        """There may be something to send."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.send()
+
+    def _send_loop(self) -> None:
+        try:
+            while self.state != DEAD_DISPATCHER:
+                chunks = [self._outbox.popleft() for _ in range(len(self._outbox))]
+                if self._announced:
+                    chunks.extend(self.listener.pull(self))
+                if chunks:
+                    self._write(b"".join(chunks))
+                    continue
+                self._waiting = Event()
+                self._waiting.wait()
+        except OSError as error:
+            LOG.info("switch %s at %s: sending failed: %s", self.dpid_text, self.peer, error)
+        finally:
+            self._shut()
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        for at in range(0, len(view), WRITE_BYTES):
+            self.socket.sendall(view[at : at + WRITE_BYTES])
+
+    def _echo_request_loop(self) -> None:
+        while self.state != DEAD_DISPATCHER:
+            hub.sleep(ECHO_EVERY_S)
+            silent_s = time.monotonic() - self._heard_s
+            if silent_s > DEAD_AFTER_S:
+                LOG.warning("switch %s at %s: silent for %.0f s", self.dpid_text, self.peer, silent_s)
+                self._shut()
+                return
+            if self._announced:
+                self.send(encode.message(encode.ECHO_REQUEST, encode.FLOW_XID))
+
+    def _shut(self) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(sockets.SHUT_RDWR)
+
+    # In
+
+    @property
+    def dpid_text(self) -> str:
+        return "unknown" if self.id is None else f"{self.id:016x}"
+
+    def _recv_loop(self) -> None:
+        buffer = bytearray()
+        try:
+            while self.state != DEAD_DISPATCHER:
+                try:
+                    data = self.socket.recv(READ_BYTES)
+                except TimeoutError:
+                    continue
+                if not data:
+                    break
+                self._heard_s = time.monotonic()
+                buffer += data
+                self._take_messages(buffer)
+        except (decode.Malformed, guard.Refused) as error:
+            LOG.warning("switch %s at %s: closed: %s", self.dpid_text, self.peer, error)
+        except OSError as error:
+            LOG.info("switch %s at %s: %s", self.dpid_text, self.peer, error)
+        finally:
+            if self._announced:
+                self.listener.lost(self)
+            self.set_state(DEAD_DISPATCHER)
+            self.wake()
+            with contextlib.suppress(OSError):
+                self.socket.close()
+
+    def _take_messages(self, buffer: bytearray) -> None:
+        at = taken = 0
+        while len(buffer) - at >= 8:
+            length = guard.message_length(buffer, at)
+            if len(buffer) - at < length:
+                break
+            self._take(bytes(buffer[at : at + length]))
+            at += length
+            taken += 1
+            if taken % MESSAGES_BEFORE_YIELD == 0:
+                eventlet.sleep(0)
+        del buffer[:at]
+
+    def _take(self, message: bytes) -> None:
+        msg_type = message[1]
+        if msg_type == encode.ECHO_REQUEST:
+            self.send(bytes((message[0], encode.ECHO_REPLY)) + message[2:])
+            return
+        if self.state == MAIN_DISPATCHER:
+            self._take_live(msg_type, message)
+            return
+        if msg_type in guard.ASYNCHRONOUS:
+            return
+        if msg_type == encode.MULTIPART_REPLY:
+            _kind, _more, body = decode.multipart(message)
+            self._first_ports.update((port.number, port.name) for port in decode.ports(body))
+        self._hand_to_ryu(message)
+        if self.state == MAIN_DISPATCHER:
+            self._announced = True
+            self.listener.connected(self, self._first_ports)
+
+    def _take_live(self, msg_type: int, message: bytes) -> None:
+        value: Message | None = None
+        xid = int.from_bytes(message[4:8], "big")
+        if msg_type == encode.PACKET_IN:
+            value = decode.packet_in(message)
+        elif msg_type == encode.BARRIER_REPLY:
+            value = BarrierAnswered(xid)
+        elif msg_type == encode.MULTIPART_REPLY:
+            kind, more, body = decode.multipart(message)
+            if xid >> 24 == XID_BASE >> 24:
+                value = DumpPart(xid, kind, body, more)
+            elif self._others_hear(_STATS_FOR_RYU.get(kind)):
+                self._hand_to_ryu(message)
+        elif msg_type == encode.PORT_STATUS:
+            value = decode.port_status(message)
+        elif msg_type == encode.ERROR:
+            value = decode.error(message)
+        elif msg_type == encode.EXPERIMENTER:
+            bundle_id = guard.committed_bundle(message)
+            value = None if bundle_id is None else BundleCommitted(bundle_id)
+        if value is not None:
+            self.listener.received(self, value)
+        if msg_type in guard.RYU_REPLIES or self._others_hear(_FOR_RYU_TOO.get(msg_type)):
+            self._hand_to_ryu(message)
+
+    def _others_hear(self, event: type | None) -> bool:
+        """Whether any app beside Ryu's own handshake handler wants this event."""
+        if event is None:
+            return False
+        return event is ofp_event.EventOFPPortStatus or bool(self.ofp_brick.observers.get(event))
+
+    def _hand_to_ryu(self, message: bytes) -> None:
+        guard.check_for_ryu(message, handshake=self.state != MAIN_DISPATCHER)
+        version, msg_type, length, xid = ofproto_parser.header(message)
+        parsed = ofproto_parser.msg(self, version, msg_type, length, xid, message)
+        if not parsed:
+            return
+        event = ofp_event.ofp_msg_to_ev(parsed)
+        self.ofp_brick.send_event_to_observers(event, self.state)
+        for handler in self.ofp_brick.get_handlers(event):
+            if self.state in handler.callers[event.__class__].dispatchers:
+                handler(event)
+
+
+def install(listener: Listener) -> None:
+    """Make every switch that connects to this Ryu process one of our connections."""
+    Connection.listener = listener
+
+    def serve(socket: Any, address: Any) -> None:
+        try:
+            connection = Connection(socket, address)
+        except OSError:
+            return
+        with contextlib.closing(connection):
+            try:
+                connection.serve()
+            except Exception:
+                LOG.exception("switch %s at %s: closed", connection.dpid_text, connection.peer)
+                raise
+
+    ryu_controller.datapath_connection_factory = serve
+
+

@@ -1,0 +1,70 @@
+"""What is refused before Ryu's parser sees it: lengths that would make it loop for ever."""
+
+from __future__ import annotations
+
+from controller.wire import encode
+
+_HELLO_ELEMENT_MIN_BYTES = 4
+_BUNDLE_CONTROL_BYTES = 24
+
+RYU_REPLIES = frozenset({8, 23, 25, 27})
+"""Replies to what only other apps ask: get-config, queue-get-config, role, get-async."""
+
+ASYNCHRONOUS = frozenset({encode.PACKET_IN, encode.FLOW_REMOVED, encode.PORT_STATUS})
+"""What a switch may send at any time; before the handshake is done nobody listens."""
+
+_DURING_HANDSHAKE = frozenset(
+    {
+        encode.HELLO,
+        encode.ERROR,
+        encode.ECHO_REPLY,
+        encode.FEATURES_REPLY,
+        encode.MULTIPART_REPLY,
+    }
+)
+
+
+class Refused(ValueError):
+    """A message that is not passed on; the connection ends."""
+
+
+def message_length(buffer: bytearray, at: int) -> int:
+    """The length of the message that begins here; Refused when it cannot be one."""
+    length = buffer[at + 2] << 8 | buffer[at + 3]
+    if length < 8:
+        raise Refused(f"a message of {length} bytes")
+    if buffer[at] != encode.VERSION and buffer[at + 1] not in (encode.HELLO, encode.ERROR):
+        raise Refused(f"OpenFlow version byte {buffer[at]}; set protocols=OpenFlow13 on the bridge")
+    return length
+
+
+def check_for_ryu(message: bytes, *, handshake: bool) -> None:
+    """Refuse what Ryu 4.34 cannot parse safely."""
+    msg_type = message[1]
+    if handshake and msg_type not in _DURING_HANDSHAKE:
+        raise Refused(f"message type {msg_type} during the handshake")
+    if msg_type == encode.HELLO:
+        _check_hello(message)
+    elif handshake and msg_type == encode.MULTIPART_REPLY:
+        if message[8:10] != encode.MP_PORT_DESC.to_bytes(2, "big"):
+            raise Refused("an unasked multipart reply during the handshake")
+        if (len(message) - 16) % 64:
+            raise Refused("a port description of odd length")
+
+
+def _check_hello(message: bytes) -> None:
+    at = 8
+    while at < len(message):
+        size = int.from_bytes(message[at + 2 : at + 4], "big")
+        if size < _HELLO_ELEMENT_MIN_BYTES or at + size > len(message) + 7:
+            raise Refused("a hello element of bad length")
+        at += size + -size % 8
+
+
+def committed_bundle(message: bytes) -> int | None:
+    """The id of the bundle that this message says is committed, if it does."""
+    if len(message) < _BUNDLE_CONTROL_BYTES or message[8:16] != b"ONF\0\0\0\x08\xfc":
+        return None
+    if int.from_bytes(message[20:22], "big") != encode.BUNDLE_COMMITTED:
+        return None
+    return int.from_bytes(message[16:20], "big")

@@ -1,0 +1,377 @@
+"""A switch as a replica: it follows the flow tables with a cursor each.
+
+States, and what leaves them:
+
+WAITING   its host is not among the facts yet            -> AUDITING when it is
+AUDITING  its flows and groups are being dumped, or a    -> SYNCING when the dump is compared
+          takeover waits for probes to tell the ports
+SYNCING   the difference was sent, a barrier is out      -> LIVE when the barrier is answered
+LIVE      changes are sent as they come; from time to time an audit runs beside them
+
+A lost connection ends a replica; the next one starts from WAITING with a higher epoch.
+Nothing is sent from here: ``pull`` says what to send next, and the sender asks when it can send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from controller.bridges import METERS, Bridge, probe_flow
+from controller.events import DumpPart
+from controller.pipeline import LEARNED_KINDS, cookie_kind
+from controller.tables import FlowTable, difference, everything
+from controller.wire import decode, encode
+from topology.types import Dpid
+
+PRIVATE = -1
+"""The private table's key among cursors; shared tables go by their VNI."""
+
+XID_BASE, XID_SPAN = 0x77000000, 0x01000000
+AUDIT_EVERY_S = 20.0
+TAKEOVER_HOLD_S = 3.0
+
+
+class State(StrEnum):
+    WAITING = "WAITING"
+    AUDITING = "AUDITING"
+    SYNCING = "SYNCING"
+    LIVE = "LIVE"
+
+
+@dataclass(slots=True)
+class Audit:
+    """A dump in progress, held against what the switch should hold."""
+
+    expected: dict[int, bytes]
+    revs: dict[int, int]
+    xids: set[int] = field(default_factory=set)
+    seen: set[int] = field(default_factory=set)
+    others: list[decode.FlowEntry] = field(default_factory=list)
+    groups: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    meters: dict[int, bytes] = field(default_factory=dict)
+
+    def take_flows(self, body: bytes) -> None:
+        expected, seen = self.expected, self.seen
+        for entry in decode.flow_entries(body):
+            if entry.cookie in expected:
+                seen.add(entry.cookie)
+            else:
+                self.others.append(entry)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What an audit found: flows to add, foreign or stale entries, learned ones left to time out."""
+
+    missing: dict[int, bytes]
+    extra: tuple[decode.FlowEntry, ...]
+    learned: tuple[decode.FlowEntry, ...]
+    drifted: bool
+
+
+@dataclass(slots=True)
+class _Barrier:
+    """What an answered barrier proves."""
+
+    cursors: dict[int, int]
+    stale_groups: tuple[int, ...] = ()
+    retry: tuple[list[bytes], list[bytes]] | None = None
+    bundle_id: int | None = None
+    ears: bool = False
+
+
+class Replica:
+    """One connection of one switch: what it has been sent, what it confirmed, what comes next."""
+
+    def __init__(self, epoch: int, address: str, bridge: Bridge, now_s: float) -> None:
+        self.epoch = epoch
+        self.address = address
+        self.bridge = bridge
+        self.ports: dict[int, str] = {}
+        self.state = State.WAITING
+        self.private = FlowTable()
+        self.tables: dict[int, FlowTable] = {PRIVATE: self.private}
+        self.acked: dict[int, int] = {}
+        self.rejected: dict[int, str] = {}
+        self.drifts = 0
+        self.connected_s = now_s
+        self.hold_until_s = now_s + TAKEOVER_HOLD_S
+        self.holding = False
+        self.next_audit_s = now_s
+        self.next_probe_s = now_s
+        self.probe_turn = 0
+        self.ears_open = False
+        self.diff_waiters: list[Callable[[Findings], None]] = []
+        self._cursors: dict[int, int] = {}
+        self._groups: dict[int, bytes] = {}
+        self._audit: Audit | None = None
+        self._control: list[bytes] = []
+        self._barriers: dict[int, _Barrier] = {}
+        self._committed: set[int] = set()
+        self._xid = 0
+
+    @property
+    def dpid(self) -> Dpid:
+        return Dpid(self.bridge.dpid)
+
+    # What to send
+
+    def pull(self) -> list[bytes]:
+        """All that is to be sent now, in order; empty when there is nothing."""
+        out, self._control = self._control, []
+        if self.state is State.LIVE and self._audit is None:
+            out.extend(self._catch_up())
+        return out
+
+    def greet(self) -> None:
+        """Meters and the probe flow: harmless under whatever pipeline runs there still."""
+        if self.bridge.meters:
+            self._control.extend(encode.meter_mod(encode.ADD, meter) for meter in METERS)
+        self._control.append(encode.encode_flow(probe_flow(self.bridge.meters)))
+        self._send_barrier(_Barrier({}, ears=True))
+
+    def send(self, message: bytes) -> None:
+        """Queue a message of no consequence to the tables, such as a packet-out."""
+        self._control.append(message)
+
+    def follow(self, vni: int, table: FlowTable) -> None:
+        """Follow a network's table from its beginning."""
+        if vni not in self.tables:
+            self.tables[vni] = table
+            if self.state is State.LIVE:
+                self._cursors[vni] = -1
+
+    def unfollow(self, vni: int) -> None:
+        """Stop following: an audit finds and deletes what is left of it."""
+        if self.tables.pop(vni, None) is not None:
+            self._cursors.pop(vni, None)
+            self.acked.pop(vni, None)
+            self.next_audit_s = 0.0
+
+    def _catch_up(self) -> list[bytes]:
+        adds: list[bytes] = []
+        deletes: list[bytes] = []
+        moved = False
+        for key, table in self.tables.items():
+            cursor = self._cursors.get(key, -1)
+            if cursor == table.rev:
+                continue
+            moved = True
+            if cursor < 0:
+                adds.extend(everything(table, self.dpid))
+            else:
+                steps = table.since(cursor)
+                if steps is None:
+                    self.next_audit_s = 0.0
+                    continue
+                more_adds, more_deletes = difference(steps.values(), self.dpid)
+                adds.extend(more_adds)
+                deletes.extend(more_deletes)
+            self._cursors[key] = table.rev
+        if not moved:
+            return []
+        before, stale = self._group_changes(self._groups)
+        if self.rejected:
+            adds = [flow for flow in adds if encode.cookie_of(flow) not in self.rejected]
+        out = [*before, *adds, *deletes]
+        self._groups = dict(self.private.groups)
+        self._send_barrier(_Barrier(dict(self._cursors), stale), out)
+        return out
+
+    def _group_changes(self, there: dict[int, bytes]) -> tuple[list[bytes], tuple[int, ...]]:
+        """Group-mods to send before any flow, and the ids to delete after all flows."""
+        mods = []
+        for group_id, buckets in self.private.groups.items():
+            if there.get(group_id) != buckets:
+                command = encode.GROUP_MODIFY if group_id in there else encode.GROUP_ADD
+                mods.append(encode.group_mod(command, group_id, buckets))
+        return mods, tuple(sorted(there.keys() - self.private.groups.keys()))
+
+    def _next_xid(self) -> int:
+        self._xid = (self._xid + 1) % XID_SPAN
+        return XID_BASE + self._xid
+
+    def _send_barrier(self, barrier: _Barrier, out: list[bytes] | None = None) -> None:
+        xid = self._next_xid()
+        self._barriers[xid] = barrier
+        (self._control if out is None else out).append(encode.barrier(xid))
+
+    # Audits
+
+    def desired(self) -> dict[int, bytes]:
+        """Cookie -> add message of everything this switch should hold."""
+        flows: dict[int, bytes] = {}
+        for table in self.tables.values():
+            flows.update(table.flows_for(self.dpid))
+        for cookie in self.rejected:
+            flows.pop(cookie, None)
+        return flows
+
+    def desired_count(self) -> int:
+        return sum(table.count_for(self.dpid) for table in self.tables.values())
+
+    @property
+    def auditing(self) -> bool:
+        return self._audit is not None
+
+    def start_audit(self, now_s: float) -> None:
+        """Ask for meters, groups and flows; changes wait until the answer is compared."""
+        if self._audit is not None:
+            return
+        if self.state is State.LIVE:
+            self._control.extend(self._catch_up())
+        else:
+            self.state = State.AUDITING
+        self.next_audit_s = now_s + AUDIT_EVERY_S
+        self._audit = Audit(self.desired(), self._revs())
+        for kind in (encode.MP_METER_CONFIG, encode.MP_GROUP_DESC, encode.MP_FLOW):
+            if kind != encode.MP_METER_CONFIG or self.bridge.meters:
+                xid = self._next_xid()
+                self._audit.xids.add(xid)
+                self._control.append(encode.multipart_request(kind, xid))
+
+    def _revs(self) -> dict[int, int]:
+        return {key: table.rev for key, table in self.tables.items()}
+
+    def take_dump(self, part: DumpPart) -> bool:
+        """Take a part of a dump; True when the audit has all it asked for."""
+        audit, kind, body = self._audit, part.kind, part.body
+        if audit is None or part.xid not in audit.xids:
+            return False
+        if kind == encode.MP_GROUP_DESC:
+            for group_id, group_type, buckets in decode.group_entries(body):
+                audit.groups[group_id] = (group_type, buckets)
+        elif kind == encode.MP_METER_CONFIG:
+            audit.meters.update(decode.meter_entries(body))
+        elif kind == encode.MP_FLOW:
+            audit.take_flows(body)
+            return not part.more
+        return False
+
+    def findings(self) -> Findings:
+        """Compare the finished dump with what should be there now."""
+        audit = self._audit
+        assert audit is not None
+        moved = self._revs() != audit.revs
+        desired = self.desired() if moved else audit.expected
+        present = audit.seen | {entry.cookie for entry in audit.others}
+        missing = {cookie: flow for cookie, flow in desired.items() if cookie not in present}
+        extra: list[decode.FlowEntry] = []
+        learned: list[decode.FlowEntry] = []
+        for entry in audit.others:
+            if entry.cookie in desired:
+                continue
+            if cookie_kind(entry.cookie) in LEARNED_KINDS and entry.hard_timeout_s:
+                learned.append(entry)
+            else:
+                extra.append(entry)
+        if moved:
+            for cookie in audit.seen - desired.keys():
+                extra.append(_stale(cookie))
+        solid = any(cookie_kind(cookie) not in LEARNED_KINDS for cookie in missing)
+        drifted = not moved and bool(extra or solid)
+        return Findings(missing, tuple(extra), tuple(learned), drifted)
+
+    def is_foreign(self) -> bool:
+        """Whether the dump shows a bridge that still runs somebody else's flows."""
+        audit = self._audit
+        return audit is not None and any(
+            cookie_kind(entry.cookie) is None for entry in audit.others
+        )
+
+    def drop_audit(self) -> None:
+        self._audit = None
+
+    def reconcile(self, found: Findings) -> None:
+        """Send what the audit found: groups, then one bundle of adds and exact deletes."""
+        audit, self._audit = self._audit, None
+        assert audit is not None
+        self._mend_meters(audit)
+        there = {gid: buckets for gid, (kind, buckets) in audit.groups.items() if kind == 0}
+        odd = [gid for gid, (kind, _buckets) in audit.groups.items() if kind != 0]
+        mods, stale = self._group_changes(there)
+        self._control.extend(mods)
+        self._groups = dict(self.private.groups)
+        self._cursors = self._revs()
+        adds = sorted(found.missing.values(), key=lambda flow: -flow[24])
+        deletes = [
+            encode.delete_by_cookie(cookie) for cookie in {entry.cookie for entry in found.extra}
+        ]
+        if self.state is State.LIVE and found.drifted:
+            self.drifts += 1
+        barrier = _Barrier(dict(self._cursors), (*stale, *odd))
+        if adds or deletes:
+            barrier.bundle_id = self._next_xid()
+            barrier.retry = (adds, deletes)
+            self._control.extend(
+                encode.bundle(barrier.bundle_id, [*adds, *deletes], barrier.bundle_id)
+            )
+        if self.state is not State.LIVE:
+            self.state = State.SYNCING
+        self._send_barrier(barrier)
+
+    def _mend_meters(self, audit: Audit) -> None:
+        if not self.bridge.meters:
+            return
+        for meter in METERS:
+            whole = encode.meter_mod(encode.ADD, meter)
+            there = audit.meters.get(meter.meter_id)
+            if there is None:
+                self._control.append(whole)
+            elif there != whole[10:12] + whole[16:]:
+                self._control.append(encode.meter_mod(encode.MODIFY, meter))
+
+    # Answers
+
+    def bundle_committed(self, bundle_id: int) -> None:
+        self._committed.add(bundle_id)
+
+    def barrier_answered(self, xid: int) -> bool:
+        """All sent before that barrier is done; True if that was news."""
+        barrier = self._barriers.pop(xid, None)
+        if barrier is None:
+            return False
+        if barrier.ears:
+            self.ears_open = True
+            return True
+        if barrier.retry is not None and barrier.bundle_id not in self._committed:
+            self._one_by_one(barrier)
+            return False
+        if barrier.bundle_id is not None:
+            self._committed.discard(barrier.bundle_id)
+        if barrier.stale_groups:
+            self._control.extend(
+                encode.group_mod(encode.GROUP_DELETE, group_id) for group_id in barrier.stale_groups
+            )
+        for key, rev in barrier.cursors.items():
+            if key in self.tables:
+                self.acked[key] = max(rev, self.acked.get(key, 0))
+        if self.state is State.SYNCING:
+            self.state = State.LIVE
+        return True
+
+    def _one_by_one(self, barrier: _Barrier) -> None:
+        """The bundle was refused as a whole: send its flows alone, so that the good ones hold."""
+        assert barrier.retry is not None
+        adds, deletes = barrier.retry
+        self._control.extend(
+            flow for flow in adds if encode.cookie_of(flow) not in self.rejected
+        )
+        self._control.extend(deletes)
+        self._send_barrier(_Barrier(barrier.cursors, barrier.stale_groups))
+
+    def reject(self, cookie: int, reason: str) -> None:
+        """The switch refused a flow: remember, so that it is not sent for ever."""
+        self.rejected[cookie] = reason
+
+    def confirmed(self, targets: Iterable[tuple[int, int]]) -> bool:
+        """Whether the switch has confirmed each table at that revision or later."""
+        return all(
+            self.acked.get(key, -1) >= rev for key, rev in targets if key in self.tables
+        )
+
+
+def _stale(cookie: int) -> decode.FlowEntry:
+    return decode.FlowEntry(cookie, 0, 0, 0, 0, 0, 0, b"")

@@ -1,0 +1,231 @@
+"""The running controller: the engine, its clock, the store, the switches and the API's questions."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import eventlet
+from eventlet.event import Event as Signal
+from eventlet.queue import LightQueue
+from eventlet.timeout import Timeout
+
+from controller import explain
+from controller.engine import Engine, Settings
+from controller.events import Committed, Connected, Effects, Event, Lost, Message, Received, Tick
+from controller.openflow.front import Connection
+from controller.replica import Findings, Replica, State
+from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
+from controller.store.base import Store
+from controller.store.committer import Committer
+from topology.draft import Draft
+from topology.errors import Conflict, StoreUnavailable, VxlanError
+from topology.model import Change, Put, Topology
+from topology.types import Dpid
+
+LOG = logging.getLogger("vxlan_l2")
+
+T = TypeVar("T")
+TICK_S = 0.1
+DIFF_TIMEOUT_S = 10.0
+
+
+class Runtime:
+    """Implements controller.service.Service, and hears of the switches as their Listener."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self.engine = Engine(settings, secret=os.urandom(32))
+        self._store = store
+        self._connections: dict[int, Connection] = {}
+        self._waiters: set[Signal] = set()
+        self._to_remember: LightQueue = LightQueue()
+        self._committer: Committer[Ticket] = Committer(store, self.topology, self._committed)
+        self._ready = False
+
+    def start(self) -> None:
+        """Load the store; nothing may be sent to any switch before."""
+        self._store.open()
+        self.engine.load(self._store.load())
+        self._committer.start()
+        eventlet.spawn(self._tick_for_ever)
+        eventlet.spawn(self._remember_for_ever)
+        self._ready = True
+
+    def stop(self) -> None:
+        """Finish what is being written."""
+        self._ready = False
+        self._committer.stop()
+        self._store.close()
+
+    # Service
+
+    @property
+    def topology(self) -> Topology:
+        return self.engine.topology
+
+    def ready(self) -> bool:
+        return self._ready
+
+    def now_s(self) -> float:
+        return time.monotonic()
+
+    def learn_timeout_s(self) -> float:
+        return float(self.engine.settings.learn_timeout_s)
+
+    def commit(self, plan: Callable[[Draft], T]) -> tuple[T, Ticket]:
+        return self._committer.commit(plan)
+
+    def applied(self, ticket: Ticket) -> Applied:
+        return self.engine.applied(ticket)
+
+    def wait(self, ticket: Ticket, timeout_s: float) -> Applied:
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            applied = self.applied(ticket)
+            left_s = deadline_s - time.monotonic()
+            if applied.everywhere or left_s <= 0:
+                return applied
+            signal = Signal()
+            self._waiters.add(signal)
+            try:
+                with Timeout(left_s, False):
+                    signal.wait()
+            finally:
+                self._waiters.discard(signal)
+
+    def host_status(self, dpid: int) -> HostStatus:
+        replica = self.engine.replicas.get(dpid)
+        if replica is None:
+            return HostStatus(False, "DISCONNECTED", None, (), 0)
+        reason = self._trouble(replica)
+        degraded = reason is not None and replica.state is State.LIVE
+        host = self.topology.hosts.get(dpid)
+        ports = tuple(
+            TunnelPort(port, name, None if (r := host and host.remote_of(name)) is None else str(r))
+            for port, name in replica.bridge.tunnel_ports
+        )
+        state = "DEGRADED" if degraded else str(replica.state)
+        return HostStatus(True, state, reason, ports, replica.desired_count())
+
+    def _trouble(self, replica: Replica) -> str | None:
+        bridge = replica.bridge
+        host = self.topology.hosts.get(replica.dpid)
+        if bridge.patch_port is None:
+            return f"no patch port: br-tun has no port named {bridge.names.patch!r}"
+        if not bridge.tunnel_ports:
+            return f"no tunnel port: none is named like {', '.join(bridge.names.tunnels)}"
+        if host is None or host.vtep is None:
+            return "VTEP address not known; set it with PUT /v1/hosts/{dpid}"
+        if replica.rejected:
+            cookie, text = next(iter(replica.rejected.items()))
+            return f"{len(replica.rejected)} flows refused by the switch, such as {text or cookie}"
+        return None
+
+    def flows(self, dpid: int) -> list[FlowView]:
+        return explain.flow_views(self.engine, dpid)
+
+    def diff(self, dpid: int) -> Diff:
+        if dpid not in self.engine.replicas:
+            raise Conflict(f"host {Dpid(dpid)} is not connected: its flows cannot be read")
+        found: Signal = Signal()
+        effects = self.engine.request_diff(dpid, _once(found), self.now_s())
+        self._carry_out(effects)
+        with Timeout(DIFF_TIMEOUT_S, False):
+            findings: Findings = found.wait()
+            views = explain.views_by_cookie(self.engine, dpid)
+            cookies = (f"{cookie:#018x}" for cookie in findings.missing)
+            missing = tuple(views[cookie] for cookie in cookies if cookie in views)
+            return Diff(missing, tuple(explain.entry_view(entry) for entry in findings.extra))
+        raise Conflict(f"host {Dpid(dpid)} did not answer within {DIFF_TIMEOUT_S:.0f} s")
+
+    # Listener
+
+    def connected(self, connection: Connection, ports: dict[int, str]) -> None:
+        dpid = int(connection.id)
+        old = self._connections.get(dpid)
+        self._connections[dpid] = connection
+        if old is not None:
+            LOG.warning("host %s: a new connection from %s replaces %s's",
+                        connection.dpid_text, connection.peer, old.peer)
+            old.close()
+        LOG.info("host %s connected from %s", connection.dpid_text, connection.peer)
+        self._handle(
+            Connected(dpid, connection.epoch, connection.peer, connection.vtep, ports)
+        )
+
+    def lost(self, connection: Connection) -> None:
+        dpid = int(connection.id)
+        if self._connections.get(dpid) is connection:
+            del self._connections[dpid]
+            LOG.info("host %s disconnected", connection.dpid_text)
+        self._handle(Lost(dpid, connection.epoch))
+
+    def received(self, connection: Connection, message: Message) -> None:
+        self._handle(Received(int(connection.id), connection.epoch, message))
+
+    def pull(self, connection: Connection) -> list[bytes]:
+        replica = self.engine.replicas.get(int(connection.id))
+        if replica is None or replica.epoch != connection.epoch:
+            return []
+        return replica.pull()
+
+    # Effects
+
+    def _handle(self, event: Event) -> None:
+        self._carry_out(self.engine.handle(event, self.now_s()))
+
+    def _carry_out(self, effects: Effects) -> None:
+        for dpid in effects.wake:
+            connection = self._connections.get(dpid)
+            if connection is not None:
+                connection.wake()
+        for dpid in effects.remember:
+            self._to_remember.put(dpid)
+        for line in effects.log:
+            LOG.warning("%s", line)
+        if effects.confirmed and self._waiters:
+            waiters, self._waiters = self._waiters, set()
+            for waiter in waiters:
+                waiter.send()
+
+    def _committed(self, changes: list[Change]) -> Ticket:
+        self._handle(Committed(tuple(changes)))
+        return self.engine.ticket(changes)
+
+    def _remember_for_ever(self) -> None:
+        """Write down what was seen of hosts; trouble with the store must not stop forwarding."""
+        while True:
+            dpids = {self._to_remember.get()}
+            while not self._to_remember.empty():
+                dpids.add(self._to_remember.get())
+            try:
+                self.commit(partial(_remember, dpids))
+            except (StoreUnavailable, VxlanError) as error:
+                LOG.warning("cannot remember what was seen of %d hosts: %s", len(dpids), error)
+
+    def _tick_for_ever(self) -> None:
+        while True:
+            eventlet.sleep(TICK_S)
+            try:
+                self._handle(Tick())
+            except Exception:
+                LOG.exception("the engine's clock stumbled; it goes on")
+
+
+def _once(signal: Signal) -> Callable[[Findings], None]:
+    def send(findings: Findings) -> None:
+        if not signal.ready():
+            signal.send(findings)
+
+    return send
+
+
+def _remember(dpids: set[int], draft: Draft) -> None:
+    for dpid in dpids:
+        host = draft.host(dpid)
+        if host is not None:
+            draft.changes.append(Put(host))

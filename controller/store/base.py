@@ -1,0 +1,37 @@
+"""What a store of facts must do, whatever it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from topology.model import Change, Fact
+
+
+class Store(Protocol):
+    """Durable facts. ``open`` comes first; after that each method may be called from any thread,
+    but only from one at a time.
+    """
+
+    def open(self) -> None:
+        """Check everything that is stored and be ready for commits, or raise StoreRefused.
+
+        A store that is refused is left as it was found.
+        """
+        ...
+
+    def load(self) -> list[Fact]:
+        """Every fact that is stored: hosts, networks, VMs, foreign VTEPs, each sorted by key."""
+        ...
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Make the changes durable, all or none; raise StoreUnavailable and hold none of them."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the store; it may be opened again."""
+        ...
+
+    def describe(self) -> str:
+        """What it is and where, on one line, for the log."""
+        ...

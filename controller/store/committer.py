@@ -1,0 +1,144 @@
+"""Group commit: what is asked for while one commit is on its way to the disk shares the next."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+import eventlet
+import eventlet.event
+import eventlet.queue
+import eventlet.tpool
+
+from controller.store.base import Store
+from topology.draft import Draft
+from topology.errors import StoreUnavailable
+from topology.model import Change, Topology
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Request:
+    plan: Callable[[Draft], object]
+    done: eventlet.event.Event
+    draft: Draft | None = None
+    result: object = None
+    error: Exception | None = None
+
+
+class Committer(Generic[R]):
+    """The only writer of durable facts.
+
+    One greenlet takes every request that waits, runs their plans in the order they came, each on a
+    fork of one draft so that a plan that raises leaves no trace, stores all their changes in one
+    transaction, and then hands each request's changes to ``apply`` and its answer to the requester.
+    The store works in a thread of its own, so that other greenlets go on while the disk syncs.
+
+    ``apply`` gets what each plan wanted, also what holds already, and its answer goes to the
+    requester. It is called in this greenlet, after the changes are durable.
+    """
+
+    def __init__(
+        self, store: Store, topology: Topology, apply: Callable[[list[Change]], R]
+    ) -> None:
+        self._store = store
+        self._topology = topology
+        self._apply = apply
+        self._requests: eventlet.queue.Queue = eventlet.queue.Queue()
+        self._greenlet: eventlet.greenthread.GreenThread | None = None
+        self._stopped = False
+        self.transactions = 0
+
+    def start(self) -> None:
+        """Begin to take requests; those that came before are taken first."""
+        self._greenlet = eventlet.spawn(self._run)
+
+    def stop(self) -> None:
+        """Finish what was asked for already, then refuse the rest; the store stays open."""
+        self._stopped = True
+        if self._greenlet is not None:
+            self._requests.put(None)
+            self._greenlet.wait()
+            self._greenlet = None
+
+    def commit(self, plan: Callable[[Draft], T]) -> tuple[T, R]:
+        """Run the plan on a draft, make its changes durable, apply them; answer what both answer.
+
+        Blocks this greenlet only. What the plan raises is raised here, and StoreUnavailable when
+        the store takes no writes; either way nothing has changed. The plan runs in another
+        greenlet, and may switch: no fact but a learned one changes meanwhile.
+        """
+        if self._stopped:
+            raise StoreUnavailable("the controller is stopping; nothing was changed")
+        request = _Request(plan, eventlet.event.Event())
+        self._requests.put(request)
+        return request.done.wait()  # type: ignore[no-any-return]
+
+    def _run(self) -> None:
+        while True:
+            group, last = self._next_group()
+            try:
+                self._commit_group(group)
+            except Exception as error:
+                _LOG.exception("a group of %d writes failed", len(group))
+                for request in group:
+                    if not request.done.ready():
+                        request.done.send_exception(error)
+            if last:
+                return
+
+    def _next_group(self) -> tuple[list[_Request], bool]:
+        """Every request that waits, at least one; and whether it is time to stop after them."""
+        group: list[_Request] = []
+        taken = self._requests.get()
+        while taken is not None:
+            group.append(taken)
+            if self._requests.empty():
+                return group, False
+            taken = self._requests.get_nowait()
+        return group, True
+
+    def _commit_group(self, group: list[_Request]) -> None:
+        draft = Draft(self._topology)
+        for request in group:
+            fork = draft.fork()
+            try:
+                request.result = request.plan(fork)
+            except Exception as error:
+                request.error = error
+                continue
+            request.draft = fork
+            draft.absorb(fork)
+        try:
+            self._store_changes(draft.changes)
+        except StoreUnavailable as error:
+            # Also for the plans that raised: they may have met a fact that was never stored.
+            _LOG.error("%s", error)
+            for request in group:
+                request.done.send_exception(StoreUnavailable(str(error)))
+            return
+        for request in group:
+            self._answer(request)
+
+    def _store_changes(self, changes: list[Change]) -> None:
+        if changes:
+            eventlet.tpool.execute(self._store.commit, changes)
+            self.transactions += 1
+
+    def _answer(self, request: _Request) -> None:
+        if request.draft is None:
+            request.done.send_exception(request.error)
+            return
+        try:
+            ticket = self._apply(request.draft.wanted)
+        except Exception as error:
+            _LOG.exception("changes are stored, but applying them failed")
+            request.done.send_exception(error)
+            return
+        request.done.send((request.result, ticket))

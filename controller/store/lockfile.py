@@ -1,0 +1,47 @@
+"""One process at a time on one store: an flock on a file beside it, gone with the process."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from topology.errors import StoreRefused
+
+
+class LockFile:
+    """Held from ``acquire`` to ``release``, or until the process ends, however it ends."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fd: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock at once, or raise StoreRefused naming the process that has it."""
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreRefused(f"cannot write {self.path}: {error.strerror}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            os.close(fd)
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise StoreRefused(f"cannot lock {self.path}: {error.strerror}") from error
+            raise StoreRefused(
+                f"another process{f' ({holder})' if holder else ''} uses this store:"
+                f" it holds {self.path}; stop it, or give this one a store of its own"
+            ) from error
+        self._fd = fd
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
+        except OSError:
+            pass  # only for the other's message; on a full disk the lock holds without it
+
+    def release(self) -> None:
+        """Let go. The file stays: removing it would let two processes lock two files."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None

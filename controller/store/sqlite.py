@@ -1,0 +1,195 @@
+"""Facts in one SQLite file: write-ahead log, every commit synced to the disk.
+
+A file that is damaged, another program's or a newer release's is refused before anything is written
+to it, and never replaced by an empty one. What was there is looked at through a read-only
+connection first, since SQLite would move the write-ahead log into a file as soon as a connection
+that may write is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from typing import Final
+from urllib.parse import quote
+
+from controller.store import schema
+from controller.store.lockfile import LockFile
+from controller.store.records import encode, is_durable, key_of
+from topology.errors import StoreRefused, StoreUnavailable
+from topology.model import Change, Fact, Put
+
+_BUSY_TIMEOUT_MS: Final = 5000  # how long an operator's backup may hold a commit up
+_LOG_LIMIT_BYTES: Final = 16 << 20  # what a large batch leaves of the write-ahead log
+
+_UPSERT: Final = (
+    "INSERT INTO facts (kind, key, value, crc) VALUES (?, ?, ?, ?) ON CONFLICT (kind, key)"
+    " DO UPDATE SET value = excluded.value, crc = excluded.crc"
+)
+_DELETE: Final = "DELETE FROM facts WHERE kind = ? AND key = ?"
+
+
+class SqliteStore:
+    """A store in the SQLite file at ``path``, or in memory without one."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = None if path is None else os.path.realpath(path)
+        self._lock = None if self._path is None else LockFile(f"{self._path}.lock")
+        self._db: sqlite3.Connection | None = None
+        self._checked: list[Fact] | None = None
+
+    def describe(self) -> str:
+        return "SQLite, in memory only" if self._path is None else f"SQLite file {self._path}"
+
+    def open(self) -> None:
+        if self._db is not None:
+            raise RuntimeError("the store is open already")
+        if self._path is None or self._lock is None:
+            self._db = _connect(":memory:")
+            schema.create(self._db)
+            return
+        _make_directory(os.path.dirname(self._path))
+        self._lock.acquire()
+        try:
+            self._open_file(self._path)
+        except (StoreRefused, sqlite3.Error, OSError, UnicodeDecodeError) as error:
+            # The last one comes from the text of an error that quotes a damaged name.
+            self.close()
+            raise _refusal(self._path, error) from error
+
+    def _open_file(self, path: str) -> None:
+        if os.path.lexists(path):
+            self._checked = _look(path)
+        elif _has_content(f"{path}-wal"):
+            raise StoreRefused(f"the file is gone, but its write-ahead log {path}-wal is there")
+        else:
+            _create_file(path)
+        self._db = _connect(path)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
+        if not schema.is_current(self._db):
+            schema.upgrade(self._db)
+
+    def load(self) -> list[Fact]:
+        checked, self._checked = self._checked, None
+        if checked is not None:
+            return checked
+        try:
+            return schema.read(self._opened())
+        except (StoreRefused, sqlite3.Error) as error:
+            raise _refusal(self.describe(), error) from error
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        db = self._opened()
+        # The last word on each fact counts; the order among facts does not.
+        last = {_address(change): change for change in changes if is_durable(_kind(change))}
+        facts = [change.fact for change in last.values() if isinstance(change, Put)]
+        records = [encode(fact) for fact in facts]
+        puts = [(rec.kind, rec.key, rec.value, schema.crc_of(rec)) for rec in records]
+        removes = [at for at, change in last.items() if not isinstance(change, Put)]
+        self._checked = None
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany(_DELETE, removes)
+            db.executemany(_UPSERT, puts)
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            # SQLite has rolled back by itself after some errors, and answers with another one.
+            with suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            raise StoreUnavailable(
+                f"{self.describe()} takes no writes: {error}; nothing was changed"
+            ) from error
+
+    def close(self) -> None:
+        try:
+            if self._db is not None:
+                self._db.close()
+        finally:
+            self._db = None
+            self._checked = None
+            if self._lock is not None:
+                self._lock.release()
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise StoreUnavailable(f"{self.describe()} is not open")
+        return self._db
+
+
+def _kind(change: Change) -> type[Fact]:
+    return type(change.fact) if isinstance(change, Put) else change.kind
+
+
+def _address(change: Change) -> tuple[str, bytes]:
+    return key_of(_kind(change), change.fact.key if isinstance(change, Put) else change.key)
+
+
+def _connect(path: str, *, uri: bool = False) -> sqlite3.Connection:
+    """A connection for one thread at a time, whichever it is; transactions are written out."""
+    db = sqlite3.connect(path, uri=uri, isolation_level=None, check_same_thread=False)
+    db.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    return db
+
+
+def _look(path: str) -> list[Fact] | None:
+    """Check a file without writing to it; its facts, or None when they need an upgrade first."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise StoreRefused("it is no regular file")
+    with open(path, "rb") as file:
+        schema.check_header(file.read(schema.HEADER_BYTES))
+    # With no log to read, "immutable" keeps SQLite from making one beside the file.
+    mode = "mode=ro" if _has_content(f"{path}-wal") else "mode=ro&immutable=1"
+    with closing(_connect(f"file:{quote(path)}?{mode}", uri=True)) as db:
+        schema.check(db)
+        return schema.read(db) if schema.is_current(db) else None
+
+
+def _create_file(path: str) -> None:
+    """Make an empty store under another name first: a start cut short leaves no half of one."""
+    fresh = f"{path}.new"
+    for leftover in (fresh, f"{fresh}-wal", f"{fresh}-shm"):
+        with suppress(FileNotFoundError):
+            os.unlink(leftover)
+    with closing(_connect(fresh)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        schema.create(db)
+    _sync(fresh)
+    os.rename(fresh, path)
+    _sync(os.path.dirname(path))
+
+
+def _sync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _has_content(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise StoreRefused(f"cannot make the store's directory {path}: {error.strerror}") from error
+
+
+def _refusal(where: str, error: Exception) -> StoreRefused:
+    """An error met while opening, with what to do: about a bad file, or about where it lies."""
+    if isinstance(error, OSError | sqlite3.OperationalError):
+        return StoreRefused(f"store {where} cannot be used: {error}")
+    return StoreRefused(
+        f"store {where}: {error}. It was left as it is. Put back a backup, or move it away"
+        " (with its -wal and -shm files) to start with no facts, or name another store"
+    )

@@ -1,0 +1,1 @@
+"""OpenFlow 1.3 bytes <-> values, sans I/O: no socket, no clock, no Ryu."""

@@ -1,0 +1,207 @@
+"""OpenFlow 1.3.5 messages to values: only what the controller reads, every length checked.
+
+Bytes that do not add up raise Malformed, whose text says what was wrong; the caller ends the
+connection. Nothing here loops without advancing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import Struct
+
+_PACKET_IN = Struct("!IHBBQHH")
+_MULTIPART = Struct("!HH4x")
+_FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
+_PORT = Struct("!I4x6s2x16s")
+_ERROR = Struct("!HH")
+
+PORT_BYTES = 64
+MORE = 0x0001
+
+_TUN_ID = (0x8000, 38)
+_IN_PORT = (0x8000, 0)
+_ETH_SRC = (0x8000, 4)
+_VLAN = (0x8000, 6)
+_ARP_SPA = (0x8000, 22)
+_TUN_SRC = (0x0001, 31)
+_TUN_DST = (0x0001, 32)
+
+
+class Malformed(ValueError):
+    """A message that no correct switch sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacketIn:
+    """A frame (or its first bytes) that a flow copied here, with the pipeline fields at that point."""
+
+    cookie: int
+    in_port: int
+    tun_id: int
+    tun_src: int
+    tun_dst: int
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    number: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortStatus:
+    reason: int  # 0 add, 1 delete, 2 modify
+    port: Port
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchError:
+    """An error message; ``quoted`` is the beginning of what caused it (64 bytes or more)."""
+
+    type: int
+    code: int
+    quoted: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEntry:
+    """An installed flow as a dump tells it: enough to compare by cookie, and its match as bytes."""
+
+    cookie: int
+    table: int
+    priority: int
+    duration_s: int
+    hard_timeout_s: int
+    packets: int
+    octets: int
+    raw: bytes
+
+
+def _need(data: bytes, size: int, what: str) -> None:
+    if len(data) < size:
+        raise Malformed(f"{what}: {len(data)} bytes, at least {size} needed")
+
+
+def oxm_fields(data: bytes) -> dict[tuple[int, int], bytes]:
+    """(class, field) -> value (and mask, if any) of a sequence of OXM TLVs."""
+    fields: dict[tuple[int, int], bytes] = {}
+    at = 0
+    while at < len(data):
+        if len(data) - at < 4:
+            raise Malformed("OXM: cut short")
+        oxm_class = data[at] << 8 | data[at + 1]
+        size = data[at + 3]
+        if size == 0 or at + 4 + size > len(data):
+            raise Malformed("OXM: bad length")
+        fields[oxm_class, data[at + 2] >> 1] = data[at + 4 : at + 4 + size]
+        at += 4 + size
+    return fields
+
+
+def _int(fields: dict[tuple[int, int], bytes], key: tuple[int, int]) -> int:
+    return int.from_bytes(fields.get(key, b""), "big")
+
+
+def packet_in(message: bytes) -> PacketIn:
+    _need(message, 34, "packet-in")
+    _buffer, _total, _reason, _table, cookie, match_type, match_len = _PACKET_IN.unpack_from(
+        message, 8
+    )
+    data_at = 24 + match_len + -match_len % 8 + 2
+    if match_type != 1 or match_len < 4 or data_at > len(message):
+        raise Malformed("packet-in: bad match")
+    fields = oxm_fields(message[28 : 24 + match_len])
+    return PacketIn(
+        cookie,
+        _int(fields, _IN_PORT),
+        _int(fields, _TUN_ID),
+        _int(fields, _TUN_SRC),
+        _int(fields, _TUN_DST),
+        message[data_at:],
+    )
+
+
+def features_dpid(message: bytes) -> int:
+    _need(message, 32, "features reply")
+    return int.from_bytes(message[8:16], "big")
+
+
+def _port(data: bytes) -> Port:
+    number, _mac, name = _PORT.unpack_from(data)
+    return Port(number, name.split(b"\0", 1)[0].decode("utf-8", "replace"))
+
+
+def port_status(message: bytes) -> PortStatus:
+    _need(message, 16 + PORT_BYTES, "port status")
+    return PortStatus(message[8], _port(message[16:]))
+
+
+def error(message: bytes) -> SwitchError:
+    _need(message, 12, "error")
+    kind, code = _ERROR.unpack_from(message, 8)
+    return SwitchError(kind, code, message[12:])
+
+
+def multipart(message: bytes) -> tuple[int, bool, bytes]:
+    """(type, more to come, body) of a multipart reply."""
+    _need(message, 16, "multipart reply")
+    kind, flags = _MULTIPART.unpack_from(message, 8)
+    return kind, bool(flags & MORE), message[16:]
+
+
+def ports(body: bytes) -> Iterator[Port]:
+    if len(body) % PORT_BYTES:
+        raise Malformed("port description: not a whole number of ports")
+    for at in range(0, len(body), PORT_BYTES):
+        yield _port(body[at : at + PORT_BYTES])
+
+
+def _entries(body: bytes, least: int, what: str) -> Iterator[bytes]:
+    """Entries that begin with their own length."""
+    at = 0
+    while at < len(body):
+        size = int.from_bytes(body[at : at + 2], "big")
+        if size < least or at + size > len(body):
+            raise Malformed(f"{what}: entry of {size} bytes")
+        yield body[at : at + size]
+        at += size
+
+
+def flow_entries(body: bytes) -> Iterator[FlowEntry]:
+    for entry in _entries(body, 56, "flow stats"):
+        (_len, table, duration_s, _ns, priority, _idle, hard, _flags, cookie, packets, octets) = (
+            _FLOW_STATS.unpack_from(entry)
+        )
+        yield FlowEntry(cookie, table, priority, duration_s, hard, packets, octets, entry)
+
+
+def group_entries(body: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """(group id, type, buckets) of each group."""
+    for entry in _entries(body, 8, "group description"):
+        yield int.from_bytes(entry[4:8], "big"), entry[2], entry[8:]
+
+
+def meter_entries(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """(meter id, flags and bands) of each meter."""
+    for entry in _entries(body, 8, "meter configuration"):
+        yield int.from_bytes(entry[4:8], "big"), entry[2:4] + entry[8:]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMatch:
+    """What a FROM_LOCAL flow of a dump matches on: how a learned fact is read back."""
+
+    eth_src: int
+    vlan_vid: int
+    arp_spa: int | None
+
+
+def source_match(entry: FlowEntry) -> SourceMatch:
+    match_len = int.from_bytes(entry.raw[50:52], "big")
+    if match_len < 4 or 48 + match_len > len(entry.raw):
+        raise Malformed("flow stats: bad match")
+    fields = oxm_fields(entry.raw[52 : 48 + match_len])
+    spa = _int(fields, _ARP_SPA) if _ARP_SPA in fields else None
+    return SourceMatch(_int(fields, _ETH_SRC), _int(fields, _VLAN), spa)

@@ -1,0 +1,1 @@
+"""Facts: who is where. Pure values and indexes; imports nothing else of this project."""

@@ -1,0 +1,23 @@
+"""Hosts with real Open vSwitch on one machine, as the seeds draw them.
+
+    from topology.lab import Lab
+
+    with Lab(hosts=3, tunnels="peer", vtep_ofports=5) as lab:
+        lab.seed_flows()
+        lab.warm_underlay()
+        with lab.capture() as cap:
+            assert lab.vms[0].ping(lab.vms[1].ip).ok
+        print(len(cap.arp_requests()), "broadcast ARP requests on the underlay")
+
+Needs root, Open vSwitch, iproute2, ethtool, ping and tcpdump; no kernel module of Open vSwitch.
+"""
+
+from topology.lab.capture import Capture
+from topology.lab.errors import LabError
+from topology.lab.frame import Frame
+from topology.lab.host import LabHost
+from topology.lab.lab import Lab
+from topology.lab.ping import Ping, PingResult
+from topology.lab.vm import VmNs
+
+__all__ = ["Capture", "Frame", "Lab", "LabError", "LabHost", "Ping", "PingResult", "VmNs"]

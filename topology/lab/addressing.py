@@ -1,0 +1,46 @@
+"""Who has which address, port and name in a lab: the numbers of the seeds' drawings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Literal
+
+#: "peer": one VXLAN port per peer; "flow": one port, remote_ip=flow key=flow
+Tunnels = Literal["peer", "flow"]
+#: "bridge": br-int's own port; "namespace": a namespace each; "none": made by hand
+Vms = Literal["bridge", "namespace", "none"]
+
+_CONTROLLER = 1
+_FIRST_VTEP = 12
+_FIRST_VM = 2
+
+
+@dataclass(frozen=True)
+class Addressing:
+    """Addresses as dotted IPv4 text, without prefix length."""
+
+    underlay: IPv4Network
+    overlay: IPv4Network
+
+    @property
+    def controller(self) -> str:
+        return str(self.underlay[_CONTROLLER])
+
+    def vtep(self, host: int) -> str:
+        """VTEP of the host with that index, from 0: .12, .13, .14, ..."""
+        return str(self.underlay[_FIRST_VTEP + host])
+
+    def vm(self, index: int) -> str:
+        """Address of the first VM on the host with that index: .2, .3, .4, ..."""
+        return str(self.overlay[_FIRST_VM + index])
+
+    def uplink_mac(self, host: int) -> str:
+        return "02:00:" + ":".join(
+            f"{byte:02x}" for byte in self.underlay[_FIRST_VTEP + host].packed
+        )
+
+
+def vm_mac(index: int) -> str:
+    """52:54:00:00:00:01 for index 0, and so on."""
+    return "52:54:" + ":".join(f"{byte:02x}" for byte in (index + 1).to_bytes(4, "big"))

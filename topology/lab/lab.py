@@ -1,0 +1,287 @@
+"""A lab: hosts, underlay and VMs on one machine, made and taken away as a whole."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Network
+from types import TracebackType
+from typing import TypeVar
+
+from topology.lab import capture as capturing
+from topology.lab import netns
+from topology.lab.addressing import Addressing, Tunnels, Vms, vm_mac
+from topology.lab.capture import OVERLAY, Capture
+from topology.lab.command import require_tools
+from topology.lab.errors import LabError
+from topology.lab.host import UPLINK, LabHost
+from topology.lab.ovs import OvsInstance, wait_until
+from topology.lab.ping import PingResult
+from topology.lab.process import Processes, start_time
+from topology.lab.state import LabState, Node
+from topology.lab.teardown import sweep, take_down
+from topology.lab.underlay import Switch, Underlay
+from topology.lab.vm import VmNs
+
+_NAME = re.compile(r"[a-z][a-z0-9]{0,9}")
+_serial = itertools.count(1)
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class Lab:
+    """`with Lab(hosts=3) as lab:` three hosts as the seeds draw them, gone again at the end.
+
+    tunnels: "peer" (a VXLAN port per peer) or "flow" (one flow-based port).
+    vtep_ofports: number of the first VXLAN port; None leaves it to Open vSwitch (2).
+    vms: "bridge" (br-int's own port, as in the seeds), "namespace", or "none"; one per host.
+    name: prefix of every name outside, 1 to 10 of a-z 0-9; None makes one up.
+    subnet, vm_subnet: underlay and overlay; the caller gets the underlay's first address.
+    underlay: "linux", "ovs" or "auto". ipv6: whether VMs with a namespace speak it.
+    keep: the lab outlives this process, until `python -m topology.lab down`.
+    """
+
+    def __init__(
+        self,
+        hosts: int = 3,
+        tunnels: Tunnels = "peer",
+        name: str | None = None,
+        *,
+        vtep_ofports: int | None = None,
+        vms: Vms = "bridge",
+        subnet: str = "192.168.33.0/24",
+        vm_subnet: str = "10.1.1.0/24",
+        vm_mtu_bytes: int = 1450,
+        underlay: Switch = "auto",
+        ipv6: bool = True,
+        keep: bool = False,
+    ) -> None:
+        self.name = name or f"l{os.getpid()}x{next(_serial)}"
+        if not _NAME.fullmatch(self.name):
+            raise LabError(f"lab name {self.name!r}: a letter, then up to 9 of a-z 0-9")
+        self.tunnels: Tunnels = tunnels
+        self.addressing = Addressing(IPv4Network(subnet), IPv4Network(vm_subnet))
+        self.hosts: list[LabHost] = []
+        self.vms: list[VmNs] = []
+        self._count = hosts
+        self._vtep_ofports = vtep_ofports
+        self._vm_kind = vms
+        self._vm_mtu_bytes = vm_mtu_bytes
+        self._switch: Switch = underlay
+        self._ipv6 = ipv6
+        self._captures = itertools.count(1)
+        self._state = LabState(
+            name=self.name, keep=keep, owner=(os.getpid(), start_time(os.getpid()) or 0)
+        )
+        self._processes = Processes(self._state)
+        self.underlay = Underlay(
+            f"{self.name}-net", self._state.directory / "underlay", self._processes
+        )
+
+    # -- life ------------------------------------------------------------------------------
+
+    def __enter__(self) -> Lab:
+        return self.up()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.down()
+
+    def up(self) -> Lab:
+        """Make everything; on failure leave nothing behind."""
+        require_tools()
+        sweep()
+        try:
+            self._state.create()
+        except FileExistsError as error:
+            raise LabError(f"there is a lab named {self.name} already") from error
+        atexit.register(self._at_exit)
+        try:
+            self._make()
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def down(self) -> None:
+        """Take everything away; harmless when repeated."""
+        atexit.unregister(self._at_exit)
+        self._processes.end_all()
+        take_down(self._state)
+
+    def _at_exit(self) -> None:
+        if not self._state.keep:
+            self.down()
+
+    # -- use -------------------------------------------------------------------------------
+
+    @property
+    def controller_ip(self) -> str:
+        """The caller's address on the underlay, where a controller can listen."""
+        return self.addressing.controller
+
+    def add_vm(
+        self,
+        host: LabHost | int,
+        ip: str,
+        mac: str | None = None,
+        vlan: int | None = None,
+        name: str | None = None,
+    ) -> VmNs:
+        """A VM in a namespace of its own, cabled to br-int; ip may carry a prefix length."""
+        at = self.hosts[host] if isinstance(host, int) else host
+        index = len(self.vms)
+        vm = self._new_vm(name or f"vm{index + 1}", at, ip, mac or vm_mac(index))
+        vm.vlan = vlan
+        self._add_netns(vm.netns)
+        self._state.add_node(vm.name, Node(vm.netns))
+        if not self._ipv6:
+            netns.write_sysctl(vm.netns, "ipv6/conf/all/disable_ipv6", "1")
+            netns.write_sysctl(vm.netns, "ipv6/conf/default/disable_ipv6", "1")
+        netns.ip(
+            vm.netns,
+            f"link add {vm.link} address {vm.mac} mtu {self._vm_mtu_bytes}"
+            f" type veth peer name {vm.port} netns {at.netns}",
+            f"addr add {vm.address} dev {vm.link}",
+        )
+        netns.tx_checksum_off(vm.netns, vm.link)
+        vm.plug()
+        netns.ip(vm.netns, f"link set {vm.link} up")
+        self.vms.append(vm)
+        return vm
+
+    def set_controller(self, *targets: str) -> None:
+        """Point every host's br-tun at the controllers."""
+        _together(lambda host: host.set_controller(*targets), self.hosts)
+
+    def seed_flows(self) -> None:
+        """Put the seeds' hand-made flows on every host."""
+        _together(LabHost.seed_flows, self.hosts)
+
+    def flush_arp(self) -> None:
+        """Empty the neighbour table of every VM."""
+        for vm in self.vms:
+            vm.flush_arp()
+
+    def ping_all(
+        self, count: int = 3, interval_s: float = 0.2, timeout_s: float = 1.0
+    ) -> dict[tuple[str, str], PingResult]:
+        """Ping from every VM to every other, all at once; (from, to) by name -> result."""
+        pairs = [(src, dst) for src in self.vms for dst in self.vms if src is not dst]
+        pings = {
+            (src.name, dst.name): src.ping_start(dst.ip, count, interval_s, timeout_s)
+            for src, dst in pairs
+        }
+        return {pair: ping.wait() for pair, ping in pings.items()}
+
+    def warm_underlay(self, timeout_s: float = 5.0) -> None:
+        """Return when every host's switch knows the MAC of every peer's VTEP."""
+
+        def warm(host: LabHost) -> None:
+            def knows_all() -> bool:
+                cache = host.appctl("tnl/neigh/show")
+                cold = [peer for peer in host.peers if f"{peer} " not in cache]
+                for peer in cold:
+                    # The kernel's own ARP reply passes br-phy, where the switch reads it too.
+                    host.exec("ip", "neigh", "flush", "to", peer, "nud", "all")
+                    host.exec("ping", "-n", "-c1", "-W1", peer, check=False)
+                return not cold
+
+            wait_until(knows_all, f"underlay of {host.name}", timeout_s)
+
+        _together(warm, self.hosts)
+
+    def capture(self, at: VmNs | None = None, expression: str = OVERLAY) -> Capture:
+        """Frames on the underlay as each host sends them, or all at one VM's interface."""
+        file = self._state.directory / f"capture-{next(self._captures)}.pcap"
+        if at is not None:
+            return Capture(at.netns, file, self._processes, {}, at.link, expression)
+        ports = self.underlay.ports
+        return capturing.on_ports(self.underlay.netns, file, self._processes, ports, expression)
+
+    # -- making ----------------------------------------------------------------------------
+
+    def _make(self) -> None:
+        self._add_netns(self.underlay.netns)
+        self.underlay.start(self._switch)
+        control = f"{self.name}-ctl"
+        self._state.add_link(control)
+        netns.delete_link(control)
+        self.underlay.plug("ctl", "controller", None, control)
+        prefix_bits = self.addressing.underlay.prefixlen
+        netns.tx_checksum_off(None, control)
+        netns.ip(
+            None,
+            f"addr add {self.controller_ip}/{prefix_bits} dev {control}",
+            f"link set {control} up",
+        )
+        self.hosts = [self._new_host(index) for index in range(self._count)]
+        for host in self.hosts:
+            host.peers = [other.vtep for other in self.hosts if other is not host]
+        _together(self._make_host, list(enumerate(self.hosts)))
+        if self._vm_kind == "namespace":
+            for index in range(self._count):
+                self.add_vm(index, self.addressing.vm(index))
+
+    def _new_host(self, index: int) -> LabHost:
+        name = f"h{index + 1}"
+        rundir = self._state.directory / name
+        ovs = OvsInstance(f"{self.name}-{name}", rundir, self._processes)
+        self._add_netns(ovs.netns)
+        self._state.add_node(name, Node(ovs.netns, str(rundir)))
+        prefix_bits = self.addressing.underlay.prefixlen
+        host = LabHost(name, self.addressing.vtep(index), prefix_bits, ovs)
+        mac = self.addressing.uplink_mac(index)
+        self.underlay.plug(f"u{index + 1}", name, host.netns, UPLINK, mac)
+        if self._vm_kind == "bridge":
+            vm = self._new_vm(f"vm{index + 1}", host, self.addressing.vm(index), vm_mac(index))
+            vm.netns, vm.link = host.netns, "br-int"
+            self.vms.append(vm)
+        return host
+
+    def _make_host(self, numbered: tuple[int, LabHost]) -> None:
+        index, host = numbered
+        host.ovs.start()
+        host.make_underlay_bridge(self.addressing.uplink_mac(index))
+        host.make_bridges()
+        host.make_tunnels(self.tunnels, self._vtep_ofports)
+        if self._vm_kind == "bridge":
+            vm = self.vms[index]
+            host.hold_vm_address(vm.address, vm.mac, self._vm_mtu_bytes)
+
+    def _new_vm(self, name: str, host: LabHost, ip: str, mac: str) -> VmNs:
+        address = ip if "/" in ip else f"{ip}/{self.addressing.overlay.prefixlen}"
+        return VmNs(
+            name=name,
+            host=host,
+            address=address,
+            mac=mac,
+            netns_name=f"{self.name}-{name}",
+            link="eth0",
+            rundir=self._state.directory,
+            processes=self._processes,
+        )
+
+    def _add_netns(self, name: str) -> None:
+        if netns.exists(name):
+            raise LabError(f"a namespace named {name} is there already and is not this lab's")
+        self._state.add_namespace(name)
+        netns.add(name)
+
+
+def _together(work: Callable[[S], T], items: Iterable[S]) -> list[T]:
+    """Do the work for all items at once; the first error is raised when all have ended."""
+    items = list(items)
+    if not items:
+        return []
+    with ThreadPoolExecutor(max_workers=min(8, len(items))) as pool:
+        return list(pool.map(work, items))

@@ -1,0 +1,181 @@
+"""Values that cannot be invalid.
+
+Each is an int, so that it hashes, compares and packs fast, and prints in its field's usual notation.
+``parse(text, field)`` is the way in for text of users and raises InvalidValue naming the field.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from functools import lru_cache
+from typing import ClassVar, Self
+
+from topology.errors import InvalidValue
+
+_MAC = re.compile(r"[0-9a-fA-F]{2}([:-])[0-9a-fA-F]{2}(?:\1[0-9a-fA-F]{2}){4}")
+_DPID = re.compile(r"(?:0x)?[0-9a-fA-F]{1,16}")
+_V4_MAPPED = 0xFFFF << 32
+
+
+class _BoundedInt(int):
+    """An int between 0 and MAX, both included."""
+
+    MAX: ClassVar[int]
+    WHAT: ClassVar[str]
+
+    __slots__ = ()
+
+    def __new__(cls, value: int) -> Self:
+        if not 0 <= value <= cls.MAX:
+            raise InvalidValue(cls.__name__.lower(), f"{value} is not {cls.WHAT}")
+        return super().__new__(cls, value)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self})"
+
+    def __str__(self) -> str:
+        return int.__repr__(self)
+
+
+class Mac(_BoundedInt):
+    """An Ethernet address, 48 bit; prints as ``52:54:00:00:00:01``."""
+
+    MAX = (1 << 48) - 1
+    WHAT = "an Ethernet address"
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str, field: str = "mac") -> Mac:
+        """Read ``52:54:00:00:00:01`` or ``52-54-...``; a station's address only (RFC 7042)."""
+        if not _MAC.fullmatch(text):
+            raise InvalidValue(field, f"{text!r} is not an Ethernet address like 52:54:00:00:00:01")
+        mac = cls(int(text.replace(":", "").replace("-", ""), 16))
+        if not mac.is_station:
+            raise InvalidValue(field, f"{text} is a group or null address, not a station's")
+        return mac
+
+    @property
+    def is_station(self) -> bool:
+        """Whether a VM can own it: neither group (bit 40) nor all zero."""
+        return self != 0 and not self & (1 << 40)
+
+    def __str__(self) -> str:
+        return self.to_bytes(6, "big").hex(":")
+
+
+class Vni(_BoundedInt):
+    """A VXLAN network identifier, 24 bit (RFC 7348)."""
+
+    MAX = (1 << 24) - 1
+    WHAT = "a VNI (0 to 16777215)"
+    __slots__ = ()
+
+
+class Vlan(_BoundedInt):
+    """An IEEE 802.1Q VLAN id that a network may use, 1 to 4094."""
+
+    MAX = 4094
+    WHAT = "a VLAN id (1 to 4094)"
+    __slots__ = ()
+
+    def __new__(cls, value: int) -> Self:
+        if value == 0:
+            raise InvalidValue("vlan", "0 is not a VLAN id (1 to 4094; null means untagged)")
+        return super().__new__(cls, value)
+
+
+class Dpid(_BoundedInt):
+    """An OpenFlow datapath id, 64 bit; prints as 16 hex digits."""
+
+    MAX = (1 << 64) - 1
+    WHAT = "a datapath id"
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str, field: str = "dpid") -> Dpid:
+        """Read up to 16 hex digits, with or without 0x; colons are accepted."""
+        if not _DPID.fullmatch(text.replace(":", "")):
+            raise InvalidValue(field, f"{text!r} is not a datapath id of up to 16 hex digits")
+        return cls(int(text.replace(":", ""), 16))
+
+    def __str__(self) -> str:
+        return f"{int(self):016x}"
+
+
+class Ip(_BoundedInt):
+    """An IPv4 or IPv6 address in one 128-bit space: IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2)."""
+
+    MAX = (1 << 128) - 1
+    WHAT = "an IP address"
+    __slots__ = ()
+
+    @classmethod
+    def v4(cls, value: int) -> Ip:
+        """The IPv4 address whose 32-bit value is given."""
+        return cls(_V4_MAPPED | value)
+
+    @classmethod
+    def parse(cls, text: str, field: str = "ip") -> Ip:
+        """Read an IPv4 or IPv6 address that a station can own."""
+        ip = _parse_ip(text, field)
+        if not ip.is_station:
+            raise InvalidValue(
+                field, f"{text} is a group, broadcast or null address, not a station's"
+            )
+        return ip
+
+    @property
+    def is_v4(self) -> bool:
+        return self >> 32 == 0xFFFF
+
+    @property
+    def low32(self) -> int:
+        """The IPv4 address as 32 bits (meaningful when is_v4)."""
+        return int(self) & 0xFFFFFFFF
+
+    @property
+    def is_station(self) -> bool:
+        """Whether one station can own it (RFC 1122 3.2.1.3, RFC 4291 2.7)."""
+        if self.is_v4:
+            return 0 < self.low32 < 0xE0000000
+        return self > 1 and self >> 120 != 0xFF
+
+    @property
+    def packed(self) -> bytes:
+        """4 bytes for IPv4, 16 for IPv6, network order."""
+        if self.is_v4:
+            return self.low32.to_bytes(4, "big")
+        return self.to_bytes(16, "big")
+
+    def __str__(self) -> str:
+        if self.is_v4:
+            return socket.inet_ntoa(self.packed)
+        return socket.inet_ntop(socket.AF_INET6, self.packed)
+
+
+@lru_cache(maxsize=4096)
+def _parse_ip(text: str, field: str) -> Ip:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            packed = socket.inet_pton(family, text)
+        except (OSError, ValueError, UnicodeError):
+            continue
+        if family == socket.AF_INET:
+            return Ip.v4(int.from_bytes(packed, "big"))
+        return Ip(int.from_bytes(packed, "big"))
+    raise InvalidValue(field, f"{text!r} is not an IPv4 or IPv6 address")
+
+
+class VtepIp(Ip):
+    """The IPv4 underlay address of a tunnel endpoint."""
+
+    WHAT = "a VTEP address"
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str, field: str = "vtep") -> VtepIp:
+        ip = Ip.parse(text, field)
+        if not ip.is_v4:
+            raise InvalidValue(field, f"{text} is not IPv4: the underlay is IPv4")
+        return cls(ip)
