@@ -31,9 +31,13 @@ DEFAULT_OPENFLOW_PORT = 6653
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 OPTIONS = [
-    cfg.StrOpt("store", help="where facts are kept: sqlite:///absolute/path, or sqlite:// in memory"),
+    cfg.StrOpt(
+        "store", help="where facts are kept: sqlite:///absolute/path, or sqlite:// in memory"
+    ),
     cfg.StrOpt("patch_port", default="patch-tun", help="br-tun's port towards br-int"),
-    cfg.ListOpt("tunnel_ports", default=["vxlan*", "gre*", "geneve*"], help="globs of tunnel ports"),
+    cfg.ListOpt(
+        "tunnel_ports", default=["vxlan*", "gre*", "geneve*"], help="globs of tunnel ports"
+    ),
     cfg.IntOpt("learn_timeout", default=300, min=3, max=65535, help="seconds a learned MAC lives"),
     cfg.StrOpt("api_token", secret=True, help="bearer token that REST calls must present"),
     cfg.StrOpt("api_token_file", help="a file whose first line is that token"),

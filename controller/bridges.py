@@ -99,7 +99,16 @@ class Egress:
 
     peers: dict[int, int]  # VTEP address -> port, one per VTEP
     unproven: tuple[int, ...]  # ports whose other end is no VTEP we know
-    flow_port: int | None
+    flow_port: int | None  # flow-based; or the only port, as long as nothing is known of it
+
+    @property
+    def presumed(self) -> bool:
+        """Whether the flow-based port is one only by presumption.
+
+        An address in tun_dst does no harm on a port with one peer, so a single port of unknown
+        kind serves both kinds at once.
+        """
+        return self.flow_port in self.unproven
 
     @classmethod
     def of(cls, topology: Topology, bridge: Bridge) -> Egress:
@@ -115,6 +124,8 @@ class Egress:
                 unproven.append(port)
             else:
                 peers.setdefault(remote, port)
+        if len(bridge.tunnel_ports) == len(unproven) == 1:
+            flow_port = unproven[0]
         return cls(peers, tuple(unproven), flow_port)
 
     @property
@@ -182,9 +193,7 @@ def port_flows(bridge: Bridge, egress: Egress) -> Iterator[Flow]:
         )
 
 
-def _egress_flows(
-    kind: Kind, priority: int, port: int, vtep: VtepIp | None
-) -> tuple[Flow, Flow]:
+def _egress_flows(kind: Kind, priority: int, port: int, vtep: VtepIp | None) -> tuple[Flow, Flow]:
     """A tunnel carries frames untagged (RFC 7348, 6.1): the local VLAN ends here."""
     to = () if vtep is None else ((Field.TUN_DST, vtep.low32),)
     return (
@@ -201,7 +210,7 @@ def _egress_flows(
 
 def vtep_flows(bridge: Bridge, egress: Egress, vtep: VtepIp) -> Iterator[Flow]:
     """A VTEP of the fabric may send on the flow-based port, and is reached by its own port."""
-    if egress.flow_port is not None:
+    if egress.flow_port is not None and not egress.presumed:
         yield Flow(
             Kind.TUNNEL_VTEP,
             Table.FROM_TUNNEL,
@@ -243,7 +252,7 @@ def deliver(bridge: Bridge, network: Network) -> Iterator[Flow]:
 
 def egress_flood(egress: Egress, network: Network) -> Iterator[Flow]:
     """While no port is known to lead to a VTEP, its frames are flooded: never a black hole."""
-    if egress.flow_port is None and egress.unproven:
+    if egress.unproven and not egress.presumed and egress.flow_port is None:
         yield Flow(
             Kind.EGRESS_FLOOD,
             Table.EGRESS,
@@ -264,10 +273,8 @@ def network_flows(bridge: Bridge, egress: Egress, network: Network) -> Iterator[
     yield from egress_flood(egress, network)
 
 
-def flood_group(
-    topology: Topology, bridge: Bridge, egress: Egress, network: Network
-) -> FloodGroup:
-    """One bucket for each VTEP that carries the network; unproven ports for one that is everywhere."""
+def flood_group(topology: Topology, bridge: Bridge, egress: Egress, network: Network) -> FloodGroup:
+    """One bucket for each VTEP of the network, and unproven ports if it is everywhere."""
     untag: tuple[Action, ...] = () if network.vlan is None else (PopVlan(),)
     ways: dict[tuple[Action, ...], None] = {}
     own = topology.hosts.get(bridge.dpid)
@@ -280,10 +287,9 @@ def flood_group(
             ways[Output(port),] = None
         elif egress.flow_port is not None:
             ways[SetField(Field.TUN_DST, vtep.low32), Output(egress.flow_port)] = None
-    if network.everywhere:
+    if network.everywhere and not (egress.presumed and ways):
         for port in egress.unproven:
             ways[Output(port),] = None
     return FloodGroup(
         group_id(network.vni), tuple(Bucket((*untag, *way)) for way in sorted(ways, key=repr))
     )
-

@@ -318,9 +318,7 @@ def arp_probes(vni: int) -> Flow:
 
 def local_arp(vni: int, ip: Ip) -> Flow:
     """A broadcast who-has on the owner's own host is answered by the VM itself, not flooded."""
-    return Flow(
-        Kind.ARP_LOCAL, Table.FLOOD, RESPONDER_PRIORITY, _who_has(vni, ip, _BROADCAST_ONLY)
-    )
+    return Flow(Kind.ARP_LOCAL, Table.FLOOD, RESPONDER_PRIORITY, _who_has(vni, ip, _BROADCAST_ONLY))
 
 
 def unknown_unicast_drop(network: Network) -> tuple[Flow, ...]:
@@ -334,9 +332,7 @@ def unknown_unicast_drop(network: Network) -> tuple[Flow, ...]:
 def flood(vni: int) -> Flow:
     """Everything else gets one copy to each VTEP of the network."""
     terms = match((Field.TUN_ID, vni))
-    return Flow(
-        Kind.NETWORK_FLOOD, Table.FLOOD, FLOOD_PRIORITY, terms, (Group(group_id(vni)),)
-    )
+    return Flow(Kind.NETWORK_FLOOD, Table.FLOOD, FLOOD_PRIORITY, terms, (Group(group_id(vni)),))
 
 
 # Units of a network's shared table
@@ -399,5 +395,3 @@ def ip_unit(topology: Topology, vni: int, ip: int, timing: Timing) -> UnitFlows 
 def _vtep_of(topology: Topology, dpid: int) -> VtepIp | None:
     host = topology.hosts.get(dpid)
     return None if host is None else host.vtep
-
-

@@ -36,8 +36,8 @@ from controller.events import (
     Received,
     Tick,
 )
-from controller.flow import Output, SetField
 from controller.flow import Field as OxmField
+from controller.flow import Output, SetField
 from controller.pipeline import PROBE_ETH_TYPE, Kind, cookie_kind
 from controller.refusals import explain
 from controller.replica import PRIVATE, Findings, Replica, State
@@ -190,6 +190,7 @@ class Engine:
         facts = [fact for fact in (delta.before, delta.after) if isinstance(fact, LearnedMac)]
         vni, mac = facts[0].key
         renew = len(facts) == 2 and facts[0].host == facts[1].host
+        renew = renew and facts[1].seen_s > facts[0].seen_s
         self._touch_mac(vni, mac, renew=renew)
         self._touch_ips(vni, {int(ip) for fact in facts for ip, _seen_s in fact.ips}, renew=renew)
         if isinstance(delta.after, LearnedMac):
@@ -358,8 +359,11 @@ class Engine:
 
     def _audited(self, replica: Replica, now_s: float) -> None:
         first = replica.state is State.AUDITING
-        if first and replica.is_foreign() and self._unproven(replica) and (
-            now_s < replica.hold_until_s
+        if (
+            first
+            and replica.is_foreign()
+            and self._unproven(replica)
+            and (now_s < replica.hold_until_s)
         ):
             replica.holding = True
             replica.drop_audit()
@@ -377,9 +381,7 @@ class Engine:
             )
         self._effects.wake.add(replica.dpid)
 
-    def _adopt(
-        self, replica: Replica, left: Iterable[decode.FlowEntry], now_s: float
-    ) -> None:
+    def _adopt(self, replica: Replica, left: Iterable[decode.FlowEntry], now_s: float) -> None:
         """Learn back, from its own flows, what a host had taught before this controller started."""
         ages: dict[MacKey, tuple[float, dict[int, float]]] = {}
         for entry in left:
@@ -443,7 +445,7 @@ class Engine:
         known = host.remote_of(port_name)
         if not probe.addressed:
             self._sight(host.seen(port_name, vtep), now_s)
-        elif known is None:
+        elif known not in (vtep, "flow"):
             self._sight(host.seen(port_name, "flow"), now_s)
         if sender.holding and not self._unproven(sender):
             self._release(sender, now_s)
@@ -494,18 +496,19 @@ class Engine:
                 self._probe(replica, now_s)
 
     def _probe(self, replica: Replica, now_s: float) -> None:
+        """Blank, addressed, blank: a port with one peer shows itself by the last at the latest."""
         host = self.topology.hosts.get(replica.dpid)
-        unproven = False
-        for port, name in replica.bridge.tunnel_ports:
-            remote = None if host is None else host.remote_of(name)
-            if remote != "flow":
-                self._send_probe(replica, port, None, now_s)
-            if remote == "flow" or remote is None:
-                for vtep in self._probe_targets(replica, 1 if remote else ADDRESSED_PROBES_AT_ONCE):
-                    self._send_probe(replica, port, vtep, now_s)
-            unproven = unproven or remote is None
+        ports = replica.bridge.tunnel_ports
+        remotes = {port: None if host is None else host.remote_of(name) for port, name in ports}
+        unknown = sum(remote is None for remote in remotes.values())
+        for port, remote in remotes.items():
+            self._send_probe(replica, port, None, now_s)
+            count = 1 if remote is not None else max(1, ADDRESSED_PROBES_AT_ONCE // unknown)
+            for vtep in self._probe_targets(replica, count):
+                self._send_probe(replica, port, vtep, now_s)
+            self._send_probe(replica, port, None, now_s)
         fast = now_s - replica.connected_s < FAST_PROBES_FOR_S
-        pause_s = (FAST_PROBE_S if fast else SLOW_PROBE_S) if unproven else SETTLED_PROBE_S
+        pause_s = (FAST_PROBE_S if fast else SLOW_PROBE_S) if unknown else SETTLED_PROBE_S
         replica.next_probe_s = now_s + pause_s
 
     def _probe_targets(self, replica: Replica, count: int) -> list[VtepIp]:
@@ -561,9 +564,7 @@ class Engine:
                 done += replica.confirmed(targets)
         return Applied(done, of)
 
-    def request_diff(
-        self, dpid: int, waiter: Callable[[Findings], None], now_s: float
-    ) -> Effects:
+    def request_diff(self, dpid: int, waiter: Callable[[Findings], None], now_s: float) -> Effects:
         """Have the switch dumped now; the waiter is called once with what the audit finds."""
         replica = self.replicas[dpid]
         replica.diff_waiters.append(waiter)

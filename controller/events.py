@@ -12,7 +12,7 @@ from topology.types import VtepIp
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A switch finished its handshake. ``address`` is where it connects from, if that is a VTEP's."""
+    """A switch finished its handshake; ``address`` is whence it connects, if that may be a VTEP."""
 
     dpid: int
     epoch: int

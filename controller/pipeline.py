@@ -74,7 +74,7 @@ WHY: dict[Kind, str] = {
     Kind.PROBE_IN: "the controller's tunnel probes",
     Kind.PROBE_GUARD: "a VM may not send probes",
     Kind.LOCAL_UNKNOWN: "a local source that is not known yet: deliver, and copy to the controller",
-    Kind.LOCAL_ARP: "a local ARP binding that is not known yet: deliver, and copy to the controller",
+    Kind.LOCAL_ARP: "a local ARP binding not known yet: deliver, and copy to the controller",
     Kind.LOCAL_REGISTERED: "a registered VM of this host sends",
     Kind.LOCAL_LEARNED: "a learned MAC of this host sends",
     Kind.LOCAL_LEARNED_ARP: "a learned MAC of this host sends ARP with its known IP",
@@ -193,5 +193,3 @@ def cookie_kind(cookie: int) -> Kind | None:
         return Kind(cookie >> 48 & 0xFF)
     except ValueError:
         return None
-
-

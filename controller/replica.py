@@ -63,7 +63,7 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What an audit found: flows to add, foreign or stale entries, learned ones left to time out."""
+    """What an audit found: flows to add, entries to delete, learned ones left to time out."""
 
     missing: dict[int, bytes]
     extra: tuple[decode.FlowEntry, ...]
@@ -158,7 +158,6 @@ class Replica:
             cursor = self._cursors.get(key, -1)
             if cursor == table.rev:
                 continue
-            moved = True
             if cursor < 0:
                 adds.extend(everything(table, self.dpid))
             else:
@@ -170,24 +169,32 @@ class Replica:
                 adds.extend(more_adds)
                 deletes.extend(more_deletes)
             self._cursors[key] = table.rev
+            moved = True
         if not moved:
             return []
-        before, stale = self._group_changes(self._groups)
+        mods, stale = self._group_changes()
         if self.rejected:
             adds = [flow for flow in adds if encode.cookie_of(flow) not in self.rejected]
-        out = [*before, *adds, *deletes]
-        self._groups = dict(self.private.groups)
+        out = [*mods, *adds, *deletes]
         self._send_barrier(_Barrier(dict(self._cursors), stale), out)
         return out
 
-    def _group_changes(self, there: dict[int, bytes]) -> tuple[list[bytes], tuple[int, ...]]:
-        """Group-mods to send before any flow, and the ids to delete after all flows."""
+    def _group_changes(self) -> tuple[list[bytes], tuple[int, ...]]:
+        """Group-mods to send before any flow, and the ids to delete once all flows are settled."""
+        there = self._groups
         mods = []
         for group_id, buckets in self.private.groups.items():
             if there.get(group_id) != buckets:
                 command = encode.GROUP_MODIFY if group_id in there else encode.GROUP_ADD
                 mods.append(encode.group_mod(command, group_id, buckets))
+                there[group_id] = buckets
         return mods, tuple(sorted(there.keys() - self.private.groups.keys()))
+
+    def _delete_groups(self, group_ids: Iterable[int]) -> None:
+        for group_id in group_ids:
+            if group_id not in self.private.groups and group_id in self._groups:
+                del self._groups[group_id]
+                self._control.append(encode.group_mod(encode.GROUP_DELETE, group_id))
 
     def _next_xid(self) -> int:
         self._xid = (self._xid + 1) % XID_SPAN
@@ -289,11 +296,12 @@ class Replica:
         audit, self._audit = self._audit, None
         assert audit is not None
         self._mend_meters(audit)
-        there = {gid: buckets for gid, (kind, buckets) in audit.groups.items() if kind == 0}
-        odd = [gid for gid, (kind, _buckets) in audit.groups.items() if kind != 0]
-        mods, stale = self._group_changes(there)
+        self._groups = {
+            group_id: buckets if kind == encode.GROUP_TYPE_ALL else b"another type"
+            for group_id, (kind, buckets) in audit.groups.items()
+        }
+        mods, stale = self._group_changes()
         self._control.extend(mods)
-        self._groups = dict(self.private.groups)
         self._cursors = self._revs()
         adds = sorted(found.missing.values(), key=lambda flow: -flow[24])
         deletes = [
@@ -301,7 +309,7 @@ class Replica:
         ]
         if self.state is State.LIVE and found.drifted:
             self.drifts += 1
-        barrier = _Barrier(dict(self._cursors), (*stale, *odd))
+        barrier = _Barrier(dict(self._cursors), stale)
         if adds or deletes:
             barrier.bundle_id = self._next_xid()
             barrier.retry = (adds, deletes)
@@ -341,10 +349,7 @@ class Replica:
             return False
         if barrier.bundle_id is not None:
             self._committed.discard(barrier.bundle_id)
-        if barrier.stale_groups:
-            self._control.extend(
-                encode.group_mod(encode.GROUP_DELETE, group_id) for group_id in barrier.stale_groups
-            )
+        self._delete_groups(barrier.stale_groups)
         for key, rev in barrier.cursors.items():
             if key in self.tables:
                 self.acked[key] = max(rev, self.acked.get(key, 0))
@@ -356,9 +361,7 @@ class Replica:
         """The bundle was refused as a whole: send its flows alone, so that the good ones hold."""
         assert barrier.retry is not None
         adds, deletes = barrier.retry
-        self._control.extend(
-            flow for flow in adds if encode.cookie_of(flow) not in self.rejected
-        )
+        self._control.extend(flow for flow in adds if encode.cookie_of(flow) not in self.rejected)
         self._control.extend(deletes)
         self._send_barrier(_Barrier(barrier.cursors, barrier.stale_groups))
 
@@ -368,9 +371,7 @@ class Replica:
 
     def confirmed(self, targets: Iterable[tuple[int, int]]) -> bool:
         """Whether the switch has confirmed each table at that revision or later."""
-        return all(
-            self.acked.get(key, -1) >= rev for key, rev in targets if key in self.tables
-        )
+        return all(self.acked.get(key, -1) >= rev for key, rev in targets if key in self.tables)
 
 
 def _stale(cookie: int) -> decode.FlowEntry:

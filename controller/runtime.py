@@ -1,4 +1,4 @@
-"""The running controller: the engine, its clock, the store, the switches and the API's questions."""
+"""The running controller: engine, clock, store, switches, and the answers to the API."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, Tunn
 from controller.store.base import Store
 from controller.store.committer import Committer
 from topology.draft import Draft
-from topology.errors import Conflict, StoreUnavailable, VxlanError
-from topology.model import Change, Put, Topology
+from topology.errors import Conflict, VxlanError
+from topology.model import Change, Topology
 from topology.types import Dpid
 
 LOG = logging.getLogger("vxlan_l2")
@@ -149,13 +149,15 @@ class Runtime:
         old = self._connections.get(dpid)
         self._connections[dpid] = connection
         if old is not None:
-            LOG.warning("host %s: a new connection from %s replaces %s's",
-                        connection.dpid_text, connection.peer, old.peer)
+            LOG.warning(
+                "host %s: a new connection from %s replaces %s's",
+                connection.dpid_text,
+                connection.peer,
+                old.peer,
+            )
             old.close()
         LOG.info("host %s connected from %s", connection.dpid_text, connection.peer)
-        self._handle(
-            Connected(dpid, connection.epoch, connection.peer, connection.vtep, ports)
-        )
+        self._handle(Connected(dpid, connection.epoch, connection.peer, connection.vtep, ports))
 
     def lost(self, connection: Connection) -> None:
         dpid = int(connection.id)
@@ -204,7 +206,7 @@ class Runtime:
                 dpids.add(self._to_remember.get())
             try:
                 self.commit(partial(_remember, dpids))
-            except (StoreUnavailable, VxlanError) as error:
+            except VxlanError as error:
                 LOG.warning("cannot remember what was seen of %d hosts: %s", len(dpids), error)
 
     def _tick_for_ever(self) -> None:
@@ -226,6 +228,4 @@ def _once(signal: Signal) -> Callable[[Findings], None]:
 
 def _remember(dpids: set[int], draft: Draft) -> None:
     for dpid in dpids:
-        host = draft.host(dpid)
-        if host is not None:
-            draft.changes.append(Put(host))
+        draft.remember_host(dpid)

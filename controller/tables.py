@@ -17,7 +17,7 @@ from controller.flow import Flow
 from controller.wire.encode import cookie_of, delete_of, encode_flow, identity_of
 
 LOG_SLACK = 1024
-"""A log may grow to this many entries more than the table has units before followers are cut off."""
+"""A log may have this many entries more than its table has units; then the oldest go."""
 
 
 @dataclass(frozen=True, slots=True)

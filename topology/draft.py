@@ -171,6 +171,12 @@ class Draft:
         self._put(host)
         return "created" if there is None else "changed"
 
+    def remember_host(self, dpid: int) -> None:
+        """Store a known host as it stands, with what was seen of it."""
+        host = self.host(dpid)
+        if host is not None:
+            self._put(host)
+
     def remove_host(self, dpid: int) -> None:
         if self.host(dpid) is None:
             raise NotFound(f"host {Dpid(dpid)} is not known")

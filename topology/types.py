@@ -1,7 +1,8 @@
 """Values that cannot be invalid.
 
-Each is an int, so that it hashes, compares and packs fast, and prints in its field's usual notation.
-``parse(text, field)`` is the way in for text of users and raises InvalidValue naming the field.
+Each is an int, so that it hashes, compares and packs fast; it prints in its field's usual
+notation. ``parse(text, field)`` is the way in for text of users; it raises InvalidValue, which
+names the field.
 """
 
 from __future__ import annotations

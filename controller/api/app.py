@@ -105,7 +105,10 @@ class Api:
         response = self._respond(Request(environ))
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
-        return response(environ, start_response)
+        # Not response(environ, start_response): that makes Location absolute, out of what the
+        # client wrote as Host, which behind a proxy is not where the API is.
+        start_response(response.status, response.headerlist)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else response.app_iter
 
     def _respond(self, request: Request) -> Response:
         try:

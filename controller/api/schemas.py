@@ -222,8 +222,7 @@ def _reason(entry: ErrorDetails) -> str:
             return "unknown field"
         case "model_type" | "model_attributes_type":
             return "must be an object"
-    reason = entry["msg"]
-    return reason.removeprefix("Input should be ").removeprefix("Value error, ")
+    return entry["msg"].replace("Input should be", "must be")
 
 
 # Facts as a user reads them

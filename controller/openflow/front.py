@@ -149,7 +149,9 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             hub.sleep(ECHO_EVERY_S)
             silent_s = time.monotonic() - self._heard_s
             if silent_s > DEAD_AFTER_S:
-                LOG.warning("switch %s at %s: silent for %.0f s", self.dpid_text, self.peer, silent_s)
+                LOG.warning(
+                    "switch %s at %s: silent for %.0f s", self.dpid_text, self.peer, silent_s
+                )
                 self._shut()
                 return
             if self._announced:
@@ -282,5 +284,3 @@ def install(listener: Listener) -> None:
                 raise
 
     ryu_controller.datapath_connection_factory = serve
-
-

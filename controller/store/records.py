@@ -152,6 +152,10 @@ def _optional_vtep(fields: Fields, name: str) -> VtepIp | None:
     return None if value is None else _vtep_ip(value)
 
 
+def _packed(ip: VtepIp | None) -> bytes | None:
+    return None if ip is None else ip.packed
+
+
 def _policy(fields: Fields, name: str) -> Policy:
     value = fields.pop(name)
     if value == "flood":
@@ -169,8 +173,9 @@ def _write_host(fact: Fact) -> Fields:
     return {
         "dpid": int(fact.dpid),
         "name": fact.name,
-        "declared_vtep": None if fact.declared_vtep is None else fact.declared_vtep.packed,
-        "seen_vtep": None if fact.seen_vtep is None else fact.seen_vtep.packed,
+        "declared_vtep": _packed(fact.declared_vtep),
+        "seen_address": _packed(fact.seen_address),
+        "seen_vtep": _packed(fact.seen_vtep),
         "declared_remotes": _remotes_out(fact.declared_remotes),
         "seen_remotes": _remotes_out(fact.seen_remotes),
     }
@@ -181,6 +186,7 @@ def _read_host(fields: Fields) -> Host:
         dpid=Dpid(_int(fields, "dpid")),
         name=_text(fields, "name"),
         declared_vtep=_optional_vtep(fields, "declared_vtep"),
+        seen_address=_optional_vtep(fields, "seen_address"),
         seen_vtep=_optional_vtep(fields, "seen_vtep"),
         declared_remotes=_remotes(fields, "declared_remotes"),
         seen_remotes=_remotes(fields, "seen_remotes"),

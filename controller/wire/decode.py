@@ -34,7 +34,7 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PacketIn:
-    """A frame (or its first bytes) that a flow copied here, with the pipeline fields at that point."""
+    """A frame (or its first bytes) that a flow copied here, with the pipeline fields then."""
 
     cookie: int
     in_port: int

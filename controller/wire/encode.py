@@ -48,6 +48,7 @@ MP_FLOW, MP_GROUP_DESC, MP_METER_CONFIG, MP_PORT_DESC = 1, 7, 10, 13
 
 ADD, MODIFY, DELETE, DELETE_STRICT = 0, 1, 3, 4
 GROUP_ADD, GROUP_MODIFY, GROUP_DELETE = 0, 1, 2
+GROUP_TYPE_ALL = 0
 
 _HEADER = Struct("!BBHI")
 _FLOW_MOD = Struct("!BBHIQQBBHHHIIIHxx")
@@ -109,7 +110,9 @@ def encode_action(action: Action) -> bytes:
         case CopyToController(max_len_bytes, None):
             return pack("!HHIH6x", 0, 16, OFPP_CONTROLLER, max_len_bytes)
         case CopyToController(max_len_bytes, meter_id):
-            properties = _property(0, pack("!H", max_len_bytes)) + _property(5, pack("!I", meter_id))
+            properties = _property(0, pack("!H", max_len_bytes)) + _property(
+                5, pack("!I", meter_id)
+            )
             return pack("!HHIH6x", 0xFFFF, 16 + len(properties), NX_VENDOR, 37) + properties
 
 
@@ -211,11 +214,11 @@ def encode_buckets(group: FloodGroup) -> bytes:
 
 
 def group_mod(command: int, group_id: int, buckets: bytes = b"") -> bytes:
-    return message(GROUP_MOD, FLOW_XID, pack("!HBxI", command, 0, group_id) + buckets)
+    return message(GROUP_MOD, FLOW_XID, pack("!HBxI", command, GROUP_TYPE_ALL, group_id) + buckets)
 
 
 def meter_mod(command: int, meter: Meter) -> bytes:
-    """Command 0 adds, 1 modifies; the flags are packets per second, burst (OpenFlow 1.3.5, A.3.4.7)."""
+    """ADD or MODIFY a meter that counts packets per second, with a burst."""
     band = pack("!HHII4x", 1, 16, meter.rate_pps, meter.burst_packets)
     return message(METER_MOD, FLOW_XID, pack("!HHI", command, 0x0006, meter.meter_id) + band)
 

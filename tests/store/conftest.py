@@ -37,9 +37,15 @@ def open_store(path: Path) -> Iterator[Callable[[], SqliteStore]]:
 def facts() -> list[Fact]:
     """Some of each kind, in the order in which a store answers them."""
     hosts = [
-        Host(Dpid(1), "hv-1", VtepIp.parse("192.168.33.11"), None, (("vxlan0", "flow"),)),
+        Host(
+            Dpid(1),
+            "hv-1",
+            declared_vtep=VtepIp.parse("192.168.33.11"),
+            declared_remotes=(("vxlan0", "flow"),),
+        ),
         Host(
             Dpid(2**64 - 1),
+            seen_address=VtepIp.parse("10.9.9.12"),
             seen_vtep=VtepIp.parse("192.168.33.12"),
             seen_remotes=(("vxlan0", VtepIp.parse("192.168.33.11")),),
         ),

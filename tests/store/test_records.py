@@ -22,7 +22,7 @@ remotes = st.lists(st.tuples(st.text(max_size=15), vtep_ips | st.just("flow"))).
 policies = st.sampled_from(("flood", "drop"))
 
 facts = st.one_of(
-    st.builds(Host, dpids, names, st.none() | vtep_ips, st.none() | vtep_ips, remotes, remotes),
+    st.builds(Host, dpids, names, *[st.none() | vtep_ips] * 3, remotes, remotes),
     st.builds(
         Network,
         vnis,

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -112,7 +112,7 @@ def test_kill_9_keeps_what_was_acknowledged(path: Path, open_store: Open) -> Non
         number = 0
         while True:
             number += 1
-            store.commit([Put(Vm(Mac(number), Vni(0), Dpid(1))), Put(Vm(Mac(number), Vni(9), Dpid(1)))])
+            store.commit([Put(Vm(Mac(number), Vni(vni), Dpid(1))) for vni in (0, 9)])
             print(number, flush=True)
         """,
         path,
@@ -225,9 +225,9 @@ def test_full_disk_refuses_writes_until_there_is_room(tiny_disk: Path) -> None:
     store.open()
     store.commit([Put(_vm(1))])
     ballast = tiny_disk / "ballast"
-    with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
     many = [Put(_vm(number)) for number in range(2, 500)]
     for _ in range(3):
         with pytest.raises(StoreUnavailable, match="disk"):

@@ -13,11 +13,27 @@ Needs root, Open vSwitch, iproute2, ethtool, ping and tcpdump; no kernel module 
 """
 
 from topology.lab.capture import Capture
+from topology.lab.controller import Controller
 from topology.lab.errors import LabError
+from topology.lab.fabric import Fabric
 from topology.lab.frame import Frame
 from topology.lab.host import LabHost
 from topology.lab.lab import Lab
 from topology.lab.ping import Ping, PingResult
+from topology.lab.rest import Answer, RestClient
 from topology.lab.vm import VmNs
 
-__all__ = ["Capture", "Frame", "Lab", "LabError", "LabHost", "Ping", "PingResult", "VmNs"]
+__all__ = [
+    "Answer",
+    "Capture",
+    "Controller",
+    "Fabric",
+    "Frame",
+    "Lab",
+    "LabError",
+    "LabHost",
+    "Ping",
+    "PingResult",
+    "RestClient",
+    "VmNs",
+]

@@ -6,9 +6,10 @@ import atexit
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from topology.lab import netns
 from topology.lab.addressing import Addressing, Tunnels, Vms, vm_mac
 from topology.lab.capture import OVERLAY, Capture
 from topology.lab.command import require_tools
+from topology.lab.controller import Controller
 from topology.lab.errors import LabError
 from topology.lab.host import UPLINK, LabHost
 from topology.lab.ovs import OvsInstance, wait_until
@@ -207,6 +209,12 @@ class Lab:
             return Capture(at.netns, file, self._processes, {}, at.link, expression)
         ports = self.underlay.ports
         return capturing.on_ports(self.underlay.netns, file, self._processes, ports, expression)
+
+    def controller(
+        self, directory: Path, options: Mapping[str, object] | None = None
+    ) -> Controller:
+        """A controller for this lab, not started; it goes when the lab goes."""
+        return Controller(self._processes, directory, self.controller_ip, options)
 
     # -- making ----------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Ours: a dependency installs a top-level package of this name too."""

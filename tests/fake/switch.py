@@ -1,0 +1,301 @@
+"""A switch that applies OpenFlow 1.3 bytes to tables of its own, as Open vSwitch 3.1 does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from struct import pack, unpack_from
+
+from controller.flow import CopyToController, Group, Output
+from controller.simulator import SimulatedBridge
+from controller.wire import encode
+from controller.wire.encode import cookie_of, identity_of
+from controller.wire.readback import read_actions, read_flow
+
+Refuse = Callable[[bytes], "tuple[int, int] | None"]
+"""A flow-mod -> (error type, code) when the switch is to refuse it."""
+
+BAD_OUT_GROUP = (2, 9)
+GROUP_EXISTS, UNKNOWN_GROUP = (6, 0), (6, 8)
+METER_EXISTS, BAD_TYPE = (12, 1), (1, 1)
+BUNDLE_MSG_FAILED = (0xFFFF, 2309)
+ANY = 0xFFFFFFFF
+
+
+class Protocol(AssertionError):
+    """The controller sent what no switch understands."""
+
+
+@dataclass
+class Entry:
+    """An installed flow: the add message that made it, and when."""
+
+    add: bytes
+    since_s: float
+
+    @property
+    def cookie(self) -> int:
+        return cookie_of(self.add)
+
+    @property
+    def table(self) -> int:
+        return self.add[24]
+
+    @property
+    def hard_timeout_s(self) -> int:
+        return int.from_bytes(self.add[28:30], "big")
+
+
+@dataclass
+class FakeSwitch:
+    """``ports``: number -> name. ``vtep``: where its tunnels end. Times in seconds of a given clock."""
+
+    dpid: int
+    vtep: int
+    ports: dict[int, str]
+    meters_work: bool = True
+    dump_part_bytes: int = 2000
+    refuse: Refuse | None = None
+    flows: dict[bytes, Entry] = field(default_factory=dict)
+    groups: dict[int, bytes] = field(default_factory=dict)
+    meters: dict[int, bytes] = field(default_factory=dict)
+    flow_mods: int = 0
+    commits: int = 0
+    packet_outs: list[tuple[tuple, bytes]] = field(default_factory=list)
+    _bundles: dict[int, list[bytes]] = field(default_factory=dict)
+    _bridge: SimulatedBridge | None = None
+
+    # What it holds
+
+    @property
+    def cookies(self) -> dict[int, bytes]:
+        """Cookie -> add message of every installed flow."""
+        return {entry.cookie: entry.add for entry in self.flows.values()}
+
+    def bridge(self) -> SimulatedBridge:
+        """Its forwarding, for the simulator."""
+        if self._bridge is None:
+            patch = [number for number, name in self.ports.items() if name == "patch-tun"]
+            self._bridge = SimulatedBridge(
+                self.dpid,
+                self.vtep,
+                patch[0] if patch else None,
+                [entry.add for entry in self.flows.values()],
+                dict(self.groups),
+            )
+        return self._bridge
+
+    def changed(self) -> None:
+        self._bridge = None
+
+    # What happens to it
+
+    def install(self, add: bytes, now_s: float) -> None:
+        """Somebody adds a flow by hand."""
+        self.flows[identity_of(add)] = Entry(add, now_s)
+        self.changed()
+
+    def delete(self, which: Callable[[Entry], bool]) -> int:
+        """Somebody deletes flows by hand; answers how many."""
+        gone = [key for key, entry in self.flows.items() if which(entry)]
+        for key in gone:
+            del self.flows[key]
+        self.changed()
+        return len(gone)
+
+    def restart(self) -> None:
+        """The daemon was killed and started: nothing is left."""
+        self.flows.clear()
+        self.groups.clear()
+        self.meters.clear()
+        self.hang_up()
+        self.changed()
+
+    def hang_up(self) -> None:
+        """The connection is gone, and open bundles with it."""
+        self._bundles.clear()
+
+    def expire(self, now_s: float) -> int:
+        """Flows whose hard timeout is over are gone."""
+        return self.delete(lambda entry: 0 < entry.hard_timeout_s <= now_s - entry.since_s)
+
+    # OpenFlow
+
+    def receive(self, message: bytes, now_s: float) -> list[bytes]:
+        """Take one message; answers the replies."""
+        kind, xid = message[1], int.from_bytes(message[4:8], "big")
+        match kind:
+            case encode.FLOW_MOD:
+                return self._flow_mod(message, now_s)
+            case encode.GROUP_MOD:
+                return self._group_mod(message)
+            case encode.METER_MOD:
+                return self._meter_mod(message)
+            case encode.BARRIER_REQUEST:
+                return [encode.message(encode.BARRIER_REPLY, xid)]
+            case encode.MULTIPART_REQUEST:
+                return self._dump(message, xid, now_s)
+            case encode.PACKET_OUT:
+                in_port, size = unpack_from("!IH", message, 12)
+                assert in_port == encode.OFPP_CONTROLLER
+                actions = read_actions(message[24 : 24 + size])
+                self.packet_outs.append((actions, message[24 + size :]))
+                return []
+            case encode.EXPERIMENTER:
+                return self._bundle(message, xid, now_s)
+        raise Protocol(f"message type {kind}")
+
+    def _error(self, why: tuple[int, int], message: bytes) -> bytes:
+        quoted = message[:64]
+        return encode.message(
+            encode.ERROR, int.from_bytes(message[4:8], "big"), pack("!HH", *why) + quoted
+        )
+
+    def _flow_mod(self, mod: bytes, now_s: float) -> list[bytes]:
+        why = self._why_not(mod, self.groups)
+        if why is not None:
+            return [self._error(why, mod)]
+        self._apply(mod, now_s)
+        return []
+
+    def _why_not(self, mod: bytes, groups: dict[int, bytes]) -> tuple[int, int] | None:
+        if self.refuse is not None and (why := self.refuse(mod)) is not None:
+            return why
+        if mod[25] != encode.ADD:
+            return None
+        flow = read_flow(mod)
+        if any(isinstance(act, Group) and act.group_id not in groups for act in flow.actions):
+            return BAD_OUT_GROUP
+        return None
+
+    def _apply(self, mod: bytes, now_s: float) -> None:
+        self.flow_mods += 1
+        command, table = mod[25], mod[24]
+        cookie, mask = unpack_from("!QQ", mod, 8)
+        if command == encode.ADD:
+            self.flows[identity_of(mod)] = Entry(mod, now_s)
+        elif command == encode.DELETE_STRICT:
+            there = self.flows.get(identity_of(mod))
+            if there is not None and there.cookie & mask == cookie & mask:
+                del self.flows[identity_of(mod)]
+        elif command == encode.DELETE:
+            self.delete(
+                lambda entry: table in (0xFF, entry.table) and entry.cookie & mask == cookie & mask
+            )
+        else:
+            raise Protocol(f"flow-mod command {command}")
+        self.changed()
+
+    def _group_mod(self, mod: bytes) -> list[bytes]:
+        command, kind, group_id = unpack_from("!HBxI", mod, 8)
+        buckets = mod[16:]
+        if command == encode.GROUP_ADD and group_id in self.groups:
+            return [self._error(GROUP_EXISTS, mod)]
+        if command == encode.GROUP_MODIFY and group_id not in self.groups:
+            return [self._error(UNKNOWN_GROUP, mod)]
+        if command == encode.GROUP_DELETE:
+            if self.groups.pop(group_id, None) is not None:
+                self.delete(lambda entry: Group(group_id) in read_flow(entry.add).actions)
+        else:
+            if kind != 0:
+                raise Protocol(f"group type {kind}")
+            self.groups[group_id] = buckets
+        self.changed()
+        return []
+
+    def _meter_mod(self, mod: bytes) -> list[bytes]:
+        if not self.meters_work:
+            return [self._error(BAD_TYPE, mod)]
+        command, flags, meter_id = unpack_from("!HHI", mod, 8)
+        if command == encode.ADD and meter_id in self.meters:
+            return [self._error(METER_EXISTS, mod)]
+        self.meters[meter_id] = pack("!H", flags) + mod[16:]
+        return []
+
+    def _dump(self, request: bytes, xid: int, now_s: float) -> list[bytes]:
+        (kind,) = unpack_from("!H", request, 8)
+        if kind == encode.MP_FLOW:
+            entries = [self._flow_stats(entry, now_s) for entry in self.flows.values()]
+        elif kind == encode.MP_GROUP_DESC:
+            entries = [
+                pack("!HBxI", 8 + len(buckets), 0, group_id) + buckets
+                for group_id, buckets in self.groups.items()
+            ]
+        elif kind == encode.MP_METER_CONFIG:
+            if not self.meters_work:
+                return [self._error(BAD_TYPE, request)]
+            entries = [
+                pack("!H", 6 + len(rest)) + rest[:2] + pack("!I", meter_id) + rest[2:]
+                for meter_id, rest in self.meters.items()
+            ]
+        else:
+            raise Protocol(f"multipart request {kind}")
+        parts = [b""]
+        for entry in entries:
+            if len(parts[-1]) + len(entry) > self.dump_part_bytes and parts[-1]:
+                parts.append(b"")
+            parts[-1] += entry
+        last = len(parts) - 1
+        return [
+            encode.message(
+                encode.MULTIPART_REPLY, xid, pack("!HH4x", kind, 1 if at < last else 0) + part
+            )
+            for at, part in enumerate(parts)
+        ]
+
+    def _flow_stats(self, entry: Entry, now_s: float) -> bytes:
+        body = entry.add[48:]
+        fixed = pack(
+            "!HBxIIHHHH4xQQQ",
+            48 + len(body),
+            entry.table,
+            int(now_s - entry.since_s),
+            0,
+            int.from_bytes(entry.add[30:32], "big"),
+            0,
+            entry.hard_timeout_s,
+            0,
+            entry.cookie,
+            0,
+            0,
+        )
+        return fixed + body
+
+    def _bundle(self, message: bytes, xid: int, now_s: float) -> list[bytes]:
+        vendor, kind, bundle_id = unpack_from("!III", message, 8)
+        if vendor != encode.ONF_VENDOR:
+            raise Protocol(f"vendor {vendor:#x}")
+        if kind == 2301:
+            inner = message[24:]
+            if inner[4:8] != message[4:8]:
+                raise Protocol("inner and outer xid differ")
+            self._bundles[bundle_id].append(inner)
+            return []
+        (control,) = unpack_from("!H", message, 20)
+        if control == encode.BUNDLE_OPEN:
+            self._bundles[bundle_id] = []
+            return [encode.bundle_control(encode.BUNDLE_OPENED, bundle_id, xid)]
+        if control != encode.BUNDLE_COMMIT:
+            raise Protocol(f"bundle control {control}")
+        mods = self._bundles.pop(bundle_id)
+        for mod in mods:
+            why = self._why_not(mod, self.groups)
+            if why is not None:
+                return [self._error(why, mod), self._error(BUNDLE_MSG_FAILED, message)]
+        for mod in mods:
+            self._apply(mod, now_s)
+        self.commits += 1
+        return [encode.bundle_control(encode.BUNDLE_COMMITTED, bundle_id, xid)]
+
+
+def uses_meter(mod: bytes) -> bool:
+    """Whether a flow-mod copies to the controller through a meter."""
+    return mod[25] == encode.ADD and any(
+        isinstance(action, CopyToController) and action.meter_id is not None
+        for action in read_flow(mod).actions
+    )
+
+
+def outputs(entry: Entry) -> list[int]:
+    """The ports that an installed flow names."""
+    return [act.port for act in read_flow(entry.add).actions if isinstance(act, Output)]

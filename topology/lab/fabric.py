@@ -1,0 +1,109 @@
+"""A lab with the controller in charge of it, and what one asks and tells of the two together."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from topology.lab.errors import LabError
+from topology.lab.host import LabHost
+from topology.lab.lab import Lab
+from topology.lab.rest import Answer
+from topology.lab.vm import VmNs
+
+_UNICAST = 20
+_DL_DST = re.compile(r"dl_dst=([0-9a-f:]{17})[, ]")
+
+
+class Fabric:
+    """lab: its hosts, VMs and wire; controller: the process and its REST client."""
+
+    def __init__(
+        self, lab: Lab, directory: Path, options: Mapping[str, object] | None = None
+    ) -> None:
+        self.lab = lab
+        self.controller = lab.controller(directory, options)
+        self.rest = self.controller.rest
+
+    def connect(self, timeout_s: float = 15.0) -> None:
+        """Point every host at the controller and wait until it has them all in hand."""
+        self.lab.set_controller(self.controller.target)
+        self.wait_settled(timeout_s)
+
+    def wait_settled(self, timeout_s: float = 15.0) -> None:
+        """Return when every host is LIVE and it is known where each tunnel port leads."""
+
+        def waiting() -> list[str]:
+            states = {host["dpid"]: host for host in self.rest.items("/v1/hosts")}
+            missing = []
+            for host in self.lab.hosts:
+                state = states.get(host.dpid)
+                if state is None or state["state"] != "LIVE":
+                    missing.append(f"{host.name}: {state and (state['state'], state['reason'])}")
+                elif state["vtep"] != host.vtep or not _remotes_known(host, state):
+                    missing.append(f"{host.name}: {state['vtep']} {state['tunnel_ports']}")
+            return missing
+
+        _wait_nothing(waiting, timeout_s)
+
+    # -- asking ----------------------------------------------------------------------------
+
+    def host(self, host: LabHost) -> dict[str, Any]:
+        """The controller's view of a host."""
+        body: dict[str, Any] = self.rest.get(f"/v1/hosts/{host.dpid}").body
+        return body
+
+    def learned(self) -> dict[str, dict[str, Any]]:
+        """Learned MACs by MAC."""
+        return {entry["mac"]: entry for entry in self.rest.items("/v1/learned")}
+
+    def macs(self, host: LabHost, priority: int) -> dict[str, str]:
+        """MACs of the host's table 20 at that priority -> the flow that says where they are."""
+        found = {}
+        for flow in host.dump_flows(_UNICAST, stats=False):
+            mac = _DL_DST.search(flow)
+            if mac is not None and f"priority={priority}," in flow:
+                found[mac[1]] = flow
+        return found
+
+    def wait_learned(self, timeout_s: float = 5.0) -> None:
+        """Return when every host's table 20 has every VM of the other hosts, and only those."""
+
+        def waiting() -> list[str]:
+            wrong = []
+            for host in self.lab.hosts:
+                wanted = {vm.mac for vm in self.lab.vms if vm.host is not host}
+                if set(self.macs(host, 1)) != wanted:
+                    wrong.append(f"{host.name} knows {set(self.macs(host, 1))}, not {wanted}")
+            return wrong
+
+        _wait_nothing(waiting, timeout_s)
+
+    def in_sync(self) -> bool:
+        """Whether every host holds exactly what it should, by its own dump."""
+        return all(self.rest.get(f"/v1/hosts/{h.dpid}/diff")["in_sync"] for h in self.lab.hosts)
+
+    # -- telling ---------------------------------------------------------------------------
+
+    def register(self, vm: VmNs, wait_s: float | None = 10) -> Answer:
+        """Register a VM where it is."""
+        body = {"mac": vm.mac, "host": vm.host.dpid, "ips": [vm.ip], "name": vm.name}
+        wait = "" if wait_s is None else f"?wait={wait_s:g}"
+        return self.rest.post(f"/v1/vms{wait}", body)
+
+
+def _remotes_known(host: LabHost, state: dict[str, Any]) -> bool:
+    known = {port["port"]: port["remote"] for port in state["tunnel_ports"]}
+    return known == {number: remote or "flow" for number, remote in host.tunnels.items()}
+
+
+def _wait_nothing(waiting: Callable[[], list[str]], timeout_s: float) -> None:
+    """Return when nothing is waited for any more; LabError names what is left."""
+    deadline_s = time.monotonic() + timeout_s
+    while left := waiting():
+        if time.monotonic() > deadline_s:
+            raise LabError(f"not within {timeout_s:g} s: {'; '.join(left)}")
+        time.sleep(0.05)
