@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from controller.bridges import (
     Egress,
@@ -59,8 +59,12 @@ def flow_views(engine: Engine, dpid: int) -> list[FlowView]:
     return sorted(views, key=lambda view: (view.table, -view.priority, view.match))
 
 
-def views_by_cookie(engine: Engine, dpid: int) -> dict[str, FlowView]:
-    return {view.cookie: view for view in flow_views(engine, dpid)}
+def views_of(engine: Engine, dpid: int, cookies: Collection[int]) -> tuple[FlowView, ...]:
+    """Those of the flows that this bridge should hold which have these cookies."""
+    if not cookies:
+        return ()
+    wanted = {f"{cookie:#018x}" for cookie in cookies}
+    return tuple(view for view in flow_views(engine, dpid) if view.cookie in wanted)
 
 
 def _private(engine: Engine, replica: Replica) -> Iterator[FlowView]:

@@ -39,10 +39,11 @@ class Field(Enum):
         self.number = number
         self.width = width
 
-    @property
-    def header(self) -> int:
-        """The 32-bit OXM header of an exact match."""
-        return self.oxm_class << 16 | self.number << 9 | self.width
+        # The 32-bit OXM header of an exact match.
+        self.header = oxm_class << 16 | number << 9 | width
+
+    # Enum hashes by name, in Python; every match and action hashes its fields.
+    __hash__ = object.__hash__
 
 
 _RANK = {field: rank for rank, field in enumerate(Field)}

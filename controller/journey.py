@@ -109,7 +109,7 @@ class UnderlayCopy:
     packet: Packet
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Journey:
     """All that became of one packet, in the order in which it happened."""
 
@@ -135,3 +135,5 @@ class Journey:
         lines += [f"copied to the controller by host {punt.dpid}" for punt in self.punts]
         lines += [f"lost: {reason}" for reason in self.lost]
         return "\n".join(lines)
+
+    __repr__ = __str__

@@ -67,6 +67,9 @@ LEARNED_KINDS = frozenset(
 )
 """Flows of soft facts: all have a hard timeout, and a restarted controller leaves them to it."""
 
+SOURCE_KINDS = frozenset({Kind.LOCAL_LEARNED, Kind.LOCAL_LEARNED_ARP})
+"""Learned flows whose end is meant: the source's next frame is copied again and renews all."""
+
 WHY: dict[Kind, str] = {
     Kind.TABLE_MISS: "nothing else matches in this table: drop",
     Kind.PATCH_IN: "frames from br-int",

@@ -20,7 +20,7 @@ from enum import StrEnum
 
 from controller.bridges import METERS, Bridge, probe_flow
 from controller.events import DumpPart
-from controller.pipeline import LEARNED_KINDS, cookie_kind
+from controller.pipeline import LEARNED_KINDS, SOURCE_KINDS, cookie_kind
 from controller.tables import FlowTable, difference, everything
 from controller.wire import decode, encode
 from topology.types import Dpid
@@ -54,11 +54,11 @@ class Audit:
 
     def take_flows(self, body: bytes) -> None:
         expected, seen = self.expected, self.seen
-        for entry in decode.flow_entries(body):
-            if entry.cookie in expected:
-                seen.add(entry.cookie)
+        for cookie, start, end in decode.flow_names(body):
+            if cookie in expected:
+                seen.add(cookie)
             else:
-                self.others.append(entry)
+                self.others.extend(decode.flow_entries(body[start:end]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +264,11 @@ class Replica:
         moved = self._revs() != audit.revs
         desired = self.desired() if moved else audit.expected
         present = audit.seen | {entry.cookie for entry in audit.others}
-        missing = {cookie: flow for cookie, flow in desired.items() if cookie not in present}
+        missing = {
+            cookie: flow
+            for cookie, flow in desired.items()
+            if cookie not in present and cookie_kind(cookie) not in SOURCE_KINDS
+        }
         extra: list[decode.FlowEntry] = []
         learned: list[decode.FlowEntry] = []
         for entry in audit.others:

@@ -136,9 +136,7 @@ class Runtime:
         self._carry_out(effects)
         with Timeout(DIFF_TIMEOUT_S, False):
             findings: Findings = found.wait()
-            views = explain.views_by_cookie(self.engine, dpid)
-            cookies = (f"{cookie:#018x}" for cookie in findings.missing)
-            missing = tuple(views[cookie] for cookie in cookies if cookie in views)
+            missing = explain.views_of(self.engine, dpid, findings.missing)
             return Diff(missing, tuple(explain.entry_view(entry) for entry in findings.extra))
         raise Conflict(f"host {Dpid(dpid)} did not answer within {DIFF_TIMEOUT_S:.0f} s")
 

@@ -30,14 +30,10 @@ class Unit:
 
     @classmethod
     def of(cls, flows: UnitFlows) -> Unit:
-        encoded: dict[Flow, bytes] = {}
-        for flow in (*flows.remote, *flows.local):
-            if flow not in encoded:
-                encoded[flow] = encode_flow(flow)
         return cls(
             flows.owner,
-            tuple(encoded[flow] for flow in flows.remote),
-            tuple(encoded[flow] for flow in flows.local),
+            tuple(encode_flow(flow) for flow in flows.remote),
+            tuple(encode_flow(flow) for flow in flows.local),
         )
 
     @classmethod

@@ -93,7 +93,7 @@ def create(call: Call) -> Response:
 
 
 def put(call: Call) -> Response:
-    """Register a VM or replace it as a whole: another host is a move."""
+    """Register a VM, or change what the body names of it: another host alone is a move."""
     call.allow_only_wait()
     vni, mac = call.path_vni(), call.path_mac()
     body = read(VmPutBody, call.body())
@@ -103,7 +103,8 @@ def put(call: Call) -> Response:
         raise invalid("mac", f"{body.mac} is not the MAC of the path, {mac}")
 
     def plan(draft: Draft) -> tuple[Vm, Outcome]:
-        vm = body.made(vni, mac, draft.find_host(body.host).dpid)
+        there = draft.vm((vni, mac))
+        vm = body.changed(vni, mac, draft.find_host(body.host).dpid, there)
         return vm, draft.set_vm(vm)
 
     (vm, outcome), ticket = call.service.commit(plan)

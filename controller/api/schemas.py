@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, WithJsonSchema
@@ -164,6 +165,9 @@ class NetworkBody(_Body):
         )
 
 
+_KEPT: Final = frozenset({"ips", "name", "respond"})
+
+
 class _VmParts(_Body):
     host: HostRef
     ips: list[IpText] = []
@@ -185,10 +189,20 @@ class VmBody(_VmParts):
 
 
 class VmPutBody(_VmParts):
-    """A VM at a path that has its VNI and MAC; they may be said again."""
+    """A VM at a path that has its VNI and MAC; they may be said again.
+
+    What is left out of a change stays as it is, so that a move cannot lose addresses.
+    """
 
     mac: MacText | None = None
     vni: VniNumber | None = None
+
+    def changed(self, vni: Vni, mac: Mac, host: Dpid, there: Vm | None) -> Vm:
+        wanted = self.made(vni, mac, host)
+        if there is None:
+            return wanted
+        named = {name: getattr(wanted, name) for name in self.model_fields_set & _KEPT}
+        return replace(there, host=host, **named)
 
 
 def read(model: type[M], value: object, where: str = "") -> M:

@@ -13,10 +13,12 @@ from struct import Struct
 _PACKET_IN = Struct("!IHBBQHH")
 _MULTIPART = Struct("!HH4x")
 _FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
+_FLOW_NAME = Struct("!H22xQ")
 _PORT = Struct("!I4x6s2x16s")
 _ERROR = Struct("!HH")
 
 PORT_BYTES = 64
+FLOW_STATS_MIN_BYTES = 56
 MORE = 0x0001
 
 _TUN_ID = (0x8000, 38)
@@ -169,8 +171,21 @@ def _entries(body: bytes, least: int, what: str) -> Iterator[bytes]:
         at += size
 
 
+def flow_names(body: bytes) -> Iterator[tuple[int, int, int]]:
+    """(cookie, start, end) of each entry of flow stats: enough to compare, and quick."""
+    unpack, at, end = _FLOW_NAME.unpack_from, 0, len(body)
+    while at < end:
+        if end - at < FLOW_STATS_MIN_BYTES:
+            raise Malformed("flow stats: cut short")
+        size, cookie = unpack(body, at)
+        if size < FLOW_STATS_MIN_BYTES or at + size > end:
+            raise Malformed(f"flow stats: entry of {size} bytes")
+        yield cookie, at, at + size
+        at += size
+
+
 def flow_entries(body: bytes) -> Iterator[FlowEntry]:
-    for entry in _entries(body, 56, "flow stats"):
+    for entry in _entries(body, FLOW_STATS_MIN_BYTES, "flow stats"):
         (_len, table, duration_s, _ns, priority, _idle, hard, _flags, cookie, packets, octets) = (
             _FLOW_STATS.unpack_from(entry)
         )

@@ -95,8 +95,10 @@ def test_put_registers(client: Any) -> None:
     assert response.headers["Location"] == f"/v1/vms/0/{MAC1}"
 
 
-def test_put_is_the_whole_vm(client: Any, vm: dict[str, Any]) -> None:
+def test_a_move_keeps_what_it_does_not_name(client: Any, vm: dict[str, Any]) -> None:
     shown = client.put(f"/v1/vms/0/{MAC1}", {"host": "hv-1"}).json_body
+    assert (shown["ips"], shown["name"]) == (vm["ips"], vm["name"])
+    shown = client.put(f"/v1/vms/0/{MAC1}", {"host": "hv-1", "ips": [], "name": None}).json_body
     assert (shown["ips"], shown["name"]) == ([], None)
 
 

@@ -46,9 +46,9 @@ class Entry:
         return int.from_bytes(self.add[28:30], "big")
 
 
-@dataclass
+@dataclass(repr=False)
 class FakeSwitch:
-    """``ports``: number -> name. ``vtep``: where its tunnels end. Times in seconds of a given clock."""
+    """``ports``: number -> name. ``vtep``: where its tunnels end. Times in seconds."""
 
     dpid: int
     vtep: int

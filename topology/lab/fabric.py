@@ -16,6 +16,7 @@ from topology.lab.vm import VmNs
 
 _UNICAST = 20
 _DL_DST = re.compile(r"dl_dst=([0-9a-f:]{17})[, ]")
+_COOKIE_AND_DURATION = re.compile(r"cookie=(0x[0-9a-f]+), duration=([\d.]+)s")
 
 
 class Fabric:
@@ -69,15 +70,23 @@ class Fabric:
                 found[mac[1]] = flow
         return found
 
+    def ages(self, host: LabHost) -> dict[str, float]:
+        """Seconds since each flow of the host was added, by cookie; 0x0 stands for many."""
+        return {
+            found[1]: float(found[2])
+            for flow in host.dump_flows()
+            if (found := _COOKIE_AND_DURATION.search(flow))
+        }
+
     def wait_learned(self, timeout_s: float = 5.0) -> None:
-        """Return when every host's table 20 has every VM of the other hosts, and only those."""
+        """Return when every host's table 20 has every VM of the other hosts."""
 
         def waiting() -> list[str]:
             wrong = []
             for host in self.lab.hosts:
                 wanted = {vm.mac for vm in self.lab.vms if vm.host is not host}
-                if set(self.macs(host, 1)) != wanted:
-                    wrong.append(f"{host.name} knows {set(self.macs(host, 1))}, not {wanted}")
+                if unknown := wanted - set(self.macs(host, 1)):
+                    wrong.append(f"{host.name} does not know {sorted(unknown)}")
             return wrong
 
         _wait_nothing(waiting, timeout_s)

@@ -68,6 +68,16 @@ def garp(mac: str, ip: str) -> bytes:
     return arp(ARP_REQUEST, mac, ip, "00:00:00:00:00:00", ip, BROADCAST)
 
 
+def plain(eth_src: str, eth_dst: str = BROADCAST) -> bytes:
+    """A frame of no known protocol (IEEE 802 local experimental EtherType 2)."""
+    return mac_bytes(eth_dst) + mac_bytes(eth_src) + b"\x88\xb6" + bytes(46)
+
+
+def arp_probe(mac: str, ip: str) -> bytes:
+    """Is this address taken? Asked before using it, with no sender address (RFC 5227)."""
+    return arp(ARP_REQUEST, mac, "0.0.0.0", "00:00:00:00:00:00", ip, BROADCAST)
+
+
 def arp(op: int, sha: str, spa: str, tha: str, tpa: str, eth_dst: str) -> bytes:
     """An ARP packet in an Ethernet frame from `sha`."""
     return (

@@ -1,0 +1,87 @@
+"""Fabrics for the tests: a lab of real Open vSwitch with the real controller process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from topology.lab import Fabric, Lab
+
+MakeFabric = Callable[..., Fabric]
+
+#: The three fabrics that every claim is made for.
+SHAPES: dict[str, dict[str, Any]] = {
+    "peer-ports-5-6": {"hosts": 3, "vtep_ofports": 5},
+    "peer-port-2": {"hosts": 2},
+    "flow-based": {"hosts": 3, "tunnels": "flow"},
+}
+
+_open: list[Fabric] = []
+
+
+@contextmanager
+def _fabric(directory: Path, options: dict[str, Any], **lab_options: Any) -> Iterator[Fabric]:
+    with Lab(**lab_options) as lab:
+        fabric = Fabric(lab, directory, options)
+        _open.append(fabric)
+        fabric.controller.start()
+        yield fabric
+        # Not reached when set-up fails: its report still wants the log.
+        _open.remove(fabric)
+
+
+@pytest.fixture(params=SHAPES)
+def shape(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Lab options of each of the three fabrics."""
+    return SHAPES[request.param]
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def fabric(
+    request: pytest.FixtureRequest, ovs_machine: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fabric]:
+    """A fabric of each shape, controlled and settled, shared by a module's tests."""
+    directory = tmp_path_factory.mktemp("fabric")
+    with _fabric(directory, {}, **SHAPES[request.param]) as one:
+        one.connect()
+        yield one
+
+
+@pytest.fixture
+def make_fabric(ovs_machine: None, tmp_path: Path) -> Iterator[MakeFabric]:
+    """make_fabric(hosts=3, ...) -> Fabric of the test's own; connect=False leaves it apart."""
+    with ExitStack() as stack:
+
+        def make(
+            *, connect: bool = True, options: dict[str, Any] | None = None, **lab_options: Any
+        ) -> Fabric:
+            one = stack.enter_context(_fabric(tmp_path, options or {}, **lab_options))
+            if connect:
+                one.connect()
+            return one
+
+        yield make
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A failure shows what the controller said and what it thinks of its hosts."""
+    report = yield
+    if report.failed:
+        for fabric in _open:
+            report.sections.append(("controller", fabric.controller.log_tail()))
+            report.sections.append(("hosts", _hosts_text(fabric)))
+        if report.when == "setup":
+            _open.clear()
+    return report
+
+
+def _hosts_text(fabric: Fabric) -> str:
+    try:
+        return "\n".join(str(host) for host in fabric.rest.items("/v1/hosts"))
+    except (OSError, ValueError) as error:
+        return f"no answer: {error}"
