@@ -15,15 +15,9 @@ from controller.bridges import (
     Bridge,
     Egress,
     PortNames,
-    base_flows,
-    flood_group,
-    flow_port_flows,
-    network_flows,
-    port_flows,
-    probe_flow,
-    vtep_flows,
 )
-from controller.desired import Timing, group_id, ip_unit, mac_unit
+from controller.derivation import Derivation
+from controller.desired import Timing
 from controller.events import (
     BarrierAnswered,
     BundleCommitted,
@@ -36,17 +30,14 @@ from controller.events import (
     Received,
     Tick,
 )
-from controller.flow import Field as OxmField
-from controller.flow import Output, SetField
 from controller.pipeline import PROBE_ETH_TYPE, Kind, cookie_kind
+from controller.prober import Prober
 from controller.refusals import explain
 from controller.replica import PRIVATE, Findings, Replica, State
 from controller.service import Applied, Ticket
-from controller.tables import FlowTable, Unit
-from controller.wire import decode, encode
+from controller.wire import decode
 from topology.model import (
     Change,
-    Delta,
     Fact,
     Host,
     LearnedMac,
@@ -54,16 +45,9 @@ from topology.model import (
     Network,
     Put,
     Remove,
-    Topology,
     Vm,
 )
 from topology.types import Dpid, Mac, Vlan, VtepIp
-
-FAST_PROBE_S = 0.2
-FAST_PROBES_FOR_S = 5.0
-SLOW_PROBE_S = 1.0
-SETTLED_PROBE_S = 10.0
-ADDRESSED_PROBES_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +64,11 @@ class Engine:
     def __init__(self, settings: Settings, secret: bytes) -> None:
         self.settings = settings
         self.timing = Timing(settings.learn_timeout_s)
-        self.topology = Topology()
-        self.tables: dict[int, FlowTable] = {0: FlowTable()}
-        self.replicas: dict[int, Replica] = {}
-        self._ages = learning.Ages(settings.learn_timeout_s)
+        self._derivation = Derivation(self.timing)
+        self.topology = self._derivation.topology
+        self.tables = self._derivation.tables
+        self.replicas = self._derivation.replicas
+        self._prober = Prober(self.topology, self.replicas, secret)
         self._secret = secret
         self._effects = Effects()
 
@@ -92,8 +77,8 @@ class Engine:
     def load(self, facts: Iterable[Fact]) -> None:
         """Take the facts of the store, before any switch is heard."""
         for fact in facts:
-            self._apply(Put(fact), 0.0)
-        self._effects = Effects()
+            self._derivation.apply(Put(fact))
+        self._derivation.woken.clear()
 
     def handle(self, event: Event, now_s: float) -> Effects:
         """Take one event; what follows from it is in the tables and in the effects."""
@@ -104,7 +89,7 @@ class Engine:
                     self._received(live, event, now_s)
             case Committed():
                 for change in event.changes:
-                    self._apply(self._with_sightings(change), now_s)
+                    self._derivation.apply(self._with_sightings(change))
             case Tick():
                 self._tick(now_s)
             case Connected():
@@ -115,6 +100,8 @@ class Engine:
                     del self.replicas[event.dpid]
                     self._effects.confirmed = True
         effects, self._effects = self._effects, Effects()
+        effects.wake |= self._derivation.woken
+        self._derivation.woken.clear()
         return effects
 
     def _connected(self, event: Connected, now_s: float) -> None:
@@ -126,10 +113,10 @@ class Engine:
         host = self.topology.hosts.get(event.dpid, Host(Dpid(event.dpid)))
         if event.address is not None and host.seen_address != event.address:
             host = replace(host, seen_address=event.address, seen_vtep=None)
-        self._sight(host, now_s)
+        self._sight(host)
         replica.greet()
-        self._refresh_bridge(replica)
-        self._probe(replica, now_s)
+        self._derivation.refresh_bridge(replica)
+        self._prober.probe(replica, now_s)
         replica.start_audit(now_s)
         self._effects.wake.add(event.dpid)
 
@@ -154,165 +141,12 @@ class Engine:
             case decode.SwitchError():
                 self._refused(replica, event.message)
 
-    # Facts to tables
-
-    def _apply(self, change: Change, now_s: float) -> None:
-        delta = self.topology.apply(change)
-        if delta.before == delta.after:
-            return
-        for fact in (delta.after, delta.before):
-            match fact:
-                case Vm():
-                    self._vm_changed(delta)
-                case LearnedMac():
-                    self._learned_changed(delta)
-                case Network():
-                    self._network_changed(fact.vni)
-                case Host():
-                    self._host_changed(delta, fact.dpid)
-                case _:
-                    continue
-            return
-
-    def _vm_changed(self, delta: Delta) -> None:
-        vms = [fact for fact in (delta.before, delta.after) if isinstance(fact, Vm)]
-        vni, mac = vms[0].key
-        if delta.after is not None and (vni, mac) in self.topology.learned:
-            self._apply(Remove(LearnedMac, (vni, mac)), 0.0)
-        hosts = {int(vm.host) for vm in vms}
-        self._touch_mac(vni, mac)
-        self._touch_ips(vni, {int(ip) for vm in vms for ip in vm.ips})
-        network = self.topology.networks.get(vni)
-        if network is not None and not network.everywhere:
-            self._membership_changed(vni, hosts)
-
-    def _learned_changed(self, delta: Delta) -> None:
-        facts = [fact for fact in (delta.before, delta.after) if isinstance(fact, LearnedMac)]
-        vni, mac = facts[0].key
-        renew = len(facts) == 2 and facts[0].host == facts[1].host
-        renew = renew and facts[1].seen_s > facts[0].seen_s
-        self._touch_mac(vni, mac, renew=renew)
-        self._touch_ips(vni, {int(ip) for fact in facts for ip, _seen_s in fact.ips}, renew=renew)
-        if isinstance(delta.after, LearnedMac):
-            self._ages.note(delta.after)
-
-    def _network_changed(self, vni: int) -> None:
-        if vni in self.topology.networks:
-            self.tables.setdefault(vni, FlowTable())
-            keys: set[MacKey] = {*self.topology.vms_in(vni), *self.topology.learned_in(vni)}
-            for key in keys:
-                self._touch_mac(*key)
-            self._touch_ips(vni, self._ips_of(keys))
-        for replica in self.replicas.values():
-            self._refresh_network(replica, vni)
-        if vni not in self.topology.networks:
-            self.tables.pop(vni, None)
-
-    def _ips_of(self, keys: Iterable[MacKey]) -> set[int]:
-        ips: set[int] = set()
-        for key in keys:
-            vm = self.topology.vms.get(key)
-            learned = self.topology.learned.get(key)
-            ips.update(vm.ips if vm is not None else ())
-            ips.update(ip for ip, _seen_s in (learned.ips if learned is not None else ()))
-        return ips
-
-    def _host_changed(self, delta: Delta, dpid: int) -> None:
-        before, after = (
-            fact.vtep if isinstance(fact, Host) else None for fact in (delta.before, delta.after)
-        )
-        vtep_moved = before != after or delta.before is None or delta.after is None
-        if vtep_moved:
-            for key in (*self.topology.vms_on(dpid), *self.topology.learned_on(dpid)):
-                self._touch_mac(*key)
-        own = self.replicas.get(dpid)
-        if own is not None:
-            self._refresh_bridge(own)
-        if not vtep_moved:
-            return
-        for replica in self.replicas.values():
-            if replica is not own:
-                self._refresh_vteps(replica, {v for v in (before, after) if v is not None})
-
-    def _membership_changed(self, vni: int, dpids: Iterable[int]) -> None:
-        changed = set(dpids)
-        for dpid, replica in self.replicas.items():
-            if dpid in changed or vni in replica.tables:
-                self._refresh_network(replica, vni)
-
-    def _touch_mac(self, vni: int, mac: int, *, renew: bool = False) -> None:
-        flows = mac_unit(self.topology, vni, mac, self.timing)
-        unit = None if flows is None else Unit.of(flows)
-        self._put(vni, ("mac", mac), unit, renew=renew)
-
-    def _touch_ips(self, vni: int, ips: Iterable[int], *, renew: bool = False) -> None:
-        for ip in ips:
-            flows = ip_unit(self.topology, vni, ip, self.timing)
-            unit = None if flows is None else Unit.of(flows)
-            self._put(vni, ("ip", ip), unit, renew=renew)
-
-    def _put(self, vni: int, key: tuple[str, int], unit: Unit | None, *, renew: bool) -> None:
-        table = self.tables.get(vni)
-        if table is not None and table.put(key, unit, renew=renew):
-            for dpid, replica in self.replicas.items():
-                if vni in replica.tables:
-                    self._effects.wake.add(dpid)
-
-    # A bridge's private table
-
-    def _refresh_bridge(self, replica: Replica) -> None:
-        """Recompute all that is this bridge's own."""
-        bridge = replica.bridge
-        egress = Egress.of(self.topology, bridge)
-        private = replica.private
-        private.put("base", Unit.private((*base_flows(), probe_flow(bridge.meters))))
-        private.put("ports", Unit.private(port_flows(bridge, egress)))
-        private.put("flow port", Unit.private(flow_port_flows(egress)))
-        vteps = {host.vtep for host in self.topology.hosts.values() if host.vtep is not None}
-        known = {key[1] for key in private.units if isinstance(key, tuple) and key[0] == "vtep"}
-        for vtep in vteps | known:
-            self._refresh_vtep(replica, egress, vtep)
-        for vni in {*self.topology.networks, *replica.tables} - {PRIVATE}:
-            self._refresh_network(replica, vni, egress)
-        self._effects.wake.add(replica.dpid)
-
-    def _refresh_vteps(self, replica: Replica, vteps: set[VtepIp]) -> None:
-        egress = Egress.of(self.topology, replica.bridge)
-        replica.private.put("ports", Unit.private(port_flows(replica.bridge, egress)))
-        for vtep in vteps:
-            self._refresh_vtep(replica, egress, vtep)
-        for vni in set(replica.tables) - {PRIVATE}:
-            self._refresh_network(replica, vni, egress)
-
-    def _refresh_vtep(self, replica: Replica, egress: Egress, vtep: VtepIp) -> None:
-        host = self.topology.host_at(vtep)
-        unit = None
-        if host is not None and host.dpid != replica.dpid:
-            unit = Unit.private(vtep_flows(replica.bridge, egress, vtep))
-        replica.private.put(("vtep", vtep), unit)
-
-    def _refresh_network(self, replica: Replica, vni: int, egress: Egress | None = None) -> None:
-        network = self.topology.networks.get(vni)
-        private = replica.private
-        if network is None or not self.topology.is_member(replica.dpid, vni):
-            private.put(("net", vni), None)
-            private.put_group(group_id(vni), None)
-            replica.unfollow(vni)
-        else:
-            egress = egress or Egress.of(self.topology, replica.bridge)
-            flows = network_flows(replica.bridge, egress, network)
-            private.put(("net", vni), Unit.private(flows))
-            group = flood_group(self.topology, replica.bridge, egress, network)
-            private.put_group(group.group_id, encode.encode_buckets(group))
-            replica.follow(vni, self.tables[vni])
-        self._effects.wake.add(replica.dpid)
-
     # Hosts as they are seen
 
-    def _sight(self, host: Host, now_s: float) -> None:
+    def _sight(self, host: Host) -> None:
         """Take what was observed of a host at once, and have it remembered."""
         if self.topology.hosts.get(host.dpid) != host:
-            self._apply(Put(host), now_s)
+            self._derivation.apply(Put(host))
             self._effects.remember.add(host.dpid)
 
     def _with_sightings(self, change: Change) -> Change:
@@ -341,7 +175,7 @@ class Engine:
         bridge = Bridge.of_ports(old.dpid, ports, self.settings.names, old.meters)
         if bridge != old:
             replica.bridge = bridge
-            self._refresh_bridge(replica)
+            self._derivation.refresh_bridge(replica)
             replica.connected_s = replica.next_probe_s = now_s
 
     def _refused(self, replica: Replica, error: decode.SwitchError) -> None:
@@ -350,7 +184,7 @@ class Engine:
             return
         if refusal.meter and replica.bridge.meters:
             replica.bridge = replace(replica.bridge, meters=False)
-            self._refresh_bridge(replica)
+            self._derivation.refresh_bridge(replica)
         elif refusal.cookie is not None:
             replica.reject(refusal.cookie, refusal.text)
         self._effects.log.append(f"host {replica.dpid} refused: {refusal.text}")
@@ -399,7 +233,7 @@ class Engine:
         for (vni, mac), (seen_s, ips) in ages.items():
             entry_or_none = learning.recall(self.topology, vni, mac, replica.dpid, seen_s, ips)
             if entry_or_none is not None:
-                self._apply(Put(entry_or_none), now_s)
+                self._derivation.apply(Put(entry_or_none))
 
     def _vni_on(self, vlan: int) -> int | None:
         wanted = Vlan(vlan) if vlan else None
@@ -423,7 +257,7 @@ class Engine:
                 return
             entry = learning.observe(self.topology, packet.tun_id, replica.dpid, frame, now_s)
             if entry is not None:
-                self._apply(Put(entry), now_s)
+                self._derivation.apply(Put(entry))
         elif kind is Kind.PROBE_IN and frame.eth_type == PROBE_ETH_TYPE:
             probe = probes.decode(frame.payload, self._secret)
             if probe is not None:
@@ -435,8 +269,8 @@ class Engine:
         sender = self.replicas.get(probe.dpid)
         if sender is None or sender.epoch != probe.epoch or sender is there:
             return
-        self._saw_vtep(sender.dpid, packet.tun_src, now_s)
-        self._saw_vtep(there.dpid, packet.tun_dst, now_s)
+        self._saw_vtep(sender.dpid, packet.tun_src)
+        self._saw_vtep(there.dpid, packet.tun_dst)
         vtep = self.topology.hosts[there.dpid].vtep
         port_name = sender.ports.get(probe.port)
         if vtep is None or port_name is None:
@@ -444,38 +278,39 @@ class Engine:
         host = self.topology.hosts[sender.dpid]
         known = host.remote_of(port_name)
         if not probe.addressed:
-            self._sight(host.seen(port_name, vtep), now_s)
+            self._sight(host.seen(port_name, vtep))
         elif known not in (vtep, "flow"):
-            self._sight(host.seen(port_name, "flow"), now_s)
+            self._sight(host.seen(port_name, "flow"))
         if sender.holding and not self._unproven(sender):
             self._release(sender, now_s)
 
-    def _saw_vtep(self, dpid: Dpid, address: int, now_s: float) -> None:
+    def _saw_vtep(self, dpid: Dpid, address: int) -> None:
         if not 0 < address < 0xE0000000:
             return
         vtep = VtepIp(VtepIp.v4(address))
         host = self.topology.hosts.get(dpid)
         if host is not None and host.vtep != vtep and host.declared_vtep is None:
-            self._sight(replace(host, seen_vtep=vtep), now_s)
+            self._sight(replace(host, seen_vtep=vtep))
 
     # Time
 
     def _tick(self, now_s: float) -> None:
         timeout_s = self.settings.learn_timeout_s
-        for key in list(self._ages.due(now_s)):
+        for key in list(self._derivation.ages.due(now_s)):
             entry = self.topology.learned.get(key)
             if entry is None:
                 continue
             left = learning.aged(entry, now_s, timeout_s)
             if left is None:
-                self._apply(Remove(LearnedMac, key), now_s)
+                self._derivation.apply(Remove(LearnedMac, key))
             elif left != entry:
-                self._apply(Put(left), now_s)
+                self._derivation.apply(Put(left))
             else:
-                self._ages.note(entry)
+                self._derivation.ages.note(entry)
         for replica in self.replicas.values():
             if now_s >= replica.next_probe_s:
-                self._probe(replica, now_s)
+                self._prober.probe(replica, now_s)
+                self._effects.wake.add(replica.dpid)
             if replica.holding and now_s >= replica.hold_until_s:
                 self._release(replica, now_s)
             if replica.state is State.LIVE and now_s >= replica.next_audit_s:
@@ -492,42 +327,8 @@ class Engine:
     def _probe_all_soon(self, now_s: float) -> None:
         for replica in self.replicas.values():
             if self._unproven(replica):
-                replica.next_probe_s = now_s
-                self._probe(replica, now_s)
-
-    def _probe(self, replica: Replica, now_s: float) -> None:
-        """Blank, addressed, blank: a port with one peer shows itself by the last at the latest."""
-        host = self.topology.hosts.get(replica.dpid)
-        ports = replica.bridge.tunnel_ports
-        remotes = {port: None if host is None else host.remote_of(name) for port, name in ports}
-        unknown = sum(remote is None for remote in remotes.values())
-        for port, remote in remotes.items():
-            self._send_probe(replica, port, None, now_s)
-            count = 1 if remote is not None else max(1, ADDRESSED_PROBES_AT_ONCE // unknown)
-            for vtep in self._probe_targets(replica, count):
-                self._send_probe(replica, port, vtep, now_s)
-            self._send_probe(replica, port, None, now_s)
-        fast = now_s - replica.connected_s < FAST_PROBES_FOR_S
-        pause_s = (FAST_PROBE_S if fast else SLOW_PROBE_S) if unknown else SETTLED_PROBE_S
-        replica.next_probe_s = now_s + pause_s
-
-    def _probe_targets(self, replica: Replica, count: int) -> list[VtepIp]:
-        """Other connected hosts' VTEPs, another part of them each time."""
-        others = [
-            vtep
-            for dpid in self.replicas
-            if dpid != replica.dpid and (vtep := self.topology.hosts[dpid].vtep) is not None
-        ]
-        replica.probe_turn += count
-        start = replica.probe_turn % len(others) if others else 0
-        return (others[start:] + others[:start])[:count]
-
-    def _send_probe(self, replica: Replica, port: int, vtep: VtepIp | None, now_s: float) -> None:
-        probe = probes.Probe(replica.dpid, port, replica.epoch, now_s, vtep is not None)
-        to = () if vtep is None else (SetField(OxmField.TUN_DST, vtep.low32),)
-        frame = probes.encode(probe, self._secret)
-        replica.send(encode.packet_out((*to, Output(port)), frame))
-        self._effects.wake.add(replica.dpid)
+                self._prober.probe(replica, now_s)
+                self._effects.wake.add(replica.dpid)
 
     # Questions
 

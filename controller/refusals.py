@@ -20,6 +20,7 @@ _TYPES = {
     13: "table features failed",
     0xFFFF: "experimenter error",
 }
+_ABOUT_FLOWS = (2, 3, 4, 5)
 _GROUP_MOD_FAILED, _METER_MOD_FAILED = 6, 12
 _METER_EXISTS, _GROUP_EXISTS, _UNKNOWN_GROUP = 1, 0, 8
 
@@ -47,8 +48,11 @@ def explain(error: SwitchError) -> Refusal:
         return Refusal(f"a group ({text})", ignorable=settled)
     if msg_type == encode.MULTIPART_REQUEST:
         return Refusal(f"a request for statistics ({text})", meter=quoted[8:10] == b"\x00\x0a")
-    if msg_type == encode.EXPERIMENTER and len(quoted) >= 40 and quoted[25] == encode.FLOW_MOD:
-        return _flow(quoted[24:], text)
+    if msg_type == encode.EXPERIMENTER:
+        inner = quoted[24:]
+        if error.type in _ABOUT_FLOWS and len(inner) >= 16 and inner[1] == encode.FLOW_MOD:
+            return _flow(inner, text)
+        return Refusal(f"a bundle ({text})")
     if msg_type == encode.FLOW_MOD and len(quoted) >= 16:
         return _flow(quoted, text)
     return Refusal(f"message type {msg_type} ({text})")

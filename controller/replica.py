@@ -232,6 +232,11 @@ class Replica:
         else:
             self.state = State.AUDITING
         self.next_audit_s = now_s + AUDIT_EVERY_S
+        if self.rejected:
+            wanted = {
+                cookie for table in self.tables.values() for cookie in table.flows_for(self.dpid)
+            }
+            self.rejected = {c: why for c, why in self.rejected.items() if c in wanted}
         self._audit = Audit(self.desired(), self._revs())
         for kind in (encode.MP_METER_CONFIG, encode.MP_GROUP_DESC, encode.MP_FLOW):
             if kind != encode.MP_METER_CONFIG or self.bridge.meters:

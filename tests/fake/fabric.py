@@ -196,6 +196,10 @@ class FakeFabric:
 
     # Hosts
 
+    @property
+    def connected(self) -> set[int]:
+        return set(self._connected)
+
     def connect(self, dpid: int, address: int | None = None) -> None:
         """The switch connects, from its VTEP unless told otherwise."""
         switch = self.switches[dpid]

@@ -17,7 +17,7 @@ Refuse = Callable[[bytes], "tuple[int, int] | None"]
 
 BAD_OUT_GROUP = (2, 9)
 GROUP_EXISTS, UNKNOWN_GROUP = (6, 0), (6, 8)
-METER_EXISTS, BAD_TYPE = (12, 1), (1, 1)
+METER_EXISTS, BAD_TYPE, BAD_EXPERIMENTER = (12, 1), (1, 1), (1, 3)
 BUNDLE_MSG_FAILED = (0xFFFF, 2309)
 ANY = 0xFFFFFFFF
 
@@ -54,6 +54,7 @@ class FakeSwitch:
     vtep: int
     ports: dict[int, str]
     meters_work: bool = True
+    bundles_work: bool = True
     dump_part_bytes: int = 2000
     refuse: Refuse | None = None
     flows: dict[bytes, Entry] = field(default_factory=dict)
@@ -265,6 +266,8 @@ class FakeSwitch:
         vendor, kind, bundle_id = unpack_from("!III", message, 8)
         if vendor != encode.ONF_VENDOR:
             raise Protocol(f"vendor {vendor:#x}")
+        if not self.bundles_work:
+            return [self._error(BAD_EXPERIMENTER, message)]
         if kind == 2301:
             inner = message[24:]
             if inner[4:8] != message[4:8]:

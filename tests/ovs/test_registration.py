@@ -131,6 +131,7 @@ def test_nobody_takes_a_registered_mac_over_by_speaking(registered):
     # br-int of two's host believed it, as any switch would: one speaks, and is found again.
     one.send_garp()
     fabric.lab.flush_arp()
+    wait_until(lambda: two.ping(one.ip, count=1).ok, "one is found again", timeout_s=5)
     assert all(result.ok for result in fabric.lab.ping_all(count=1).values())
 
 

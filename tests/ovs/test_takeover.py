@@ -1,0 +1,117 @@
+"""A fabric that forwards by hand-made learn() flows is taken over under fire."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from topology.lab.ovs import wait_until
+
+HELLO, ECHO_REQUEST, ECHO_REPLY = 0, 2, 3
+
+
+class AnyController:
+    """Says hello in OpenFlow 1.3, answers echoes, and otherwise lets its switches be."""
+
+    def __init__(self, ip: str) -> None:
+        self._server = socket.create_server((ip, 0), backlog=16)
+        self._open: list[socket.socket] = [self._server]
+        self.target = f"tcp:{ip}:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        for each in self._open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                switch, _address = self._server.accept()
+                self._open.append(switch)
+                threading.Thread(target=self._serve, args=(switch,), daemon=True).start()
+
+    def _serve(self, switch: socket.socket) -> None:
+        switch.sendall(bytes((4, HELLO, 0, 8, 0, 0, 0, 1)))
+        received = b""
+        with suppress(OSError):
+            while data := switch.recv(65536):
+                received += data
+                while len(received) >= 8:
+                    length = int.from_bytes(received[2:4], "big")
+                    message, received = received[:length], received[length:]
+                    if message[1] == ECHO_REQUEST:
+                        switch.sendall(bytes((4, ECHO_REPLY)) + message[2:])
+
+
+@pytest.fixture
+def any_controller() -> Iterator[list[AnyController]]:
+    made: list[AnyController] = []
+    yield made
+    for each in made:
+        each.close()
+
+
+def seeded(fabric):
+    """Every pair pings by the seeds' flows."""
+    fabric.lab.seed_flows()
+    fabric.lab.warm_underlay()
+    fabric.lab.ping_all(count=2)
+    assert all(result.ok for result in fabric.lab.ping_all(count=1).values())
+    assert any("learn(" in flow for flow in fabric.lab.hosts[0].dump_flows())
+
+
+def lost_while(fabric, take_over) -> dict[tuple[str, str], int]:
+    """Packets lost of every pair's 10 ms ping during a takeover and 2 s after it."""
+    vms = fabric.lab.vms
+    pings = {
+        (src.name, dst.name): src.ping_start(dst.ip, interval_s=0.01)
+        for src in vms
+        for dst in vms
+        if src is not dst
+    }
+    for ping in pings.values():
+        ping.wait_received(50)
+    take_over()
+    fabric.wait_settled()
+    time.sleep(2)
+    return {pair: ping.finish().lost for pair, ping in pings.items()}
+
+
+def assert_ours(fabric) -> None:
+    """No flow is left of the seeds, and the fabric learns from the controller now."""
+    fabric.wait_learned()
+    for host in fabric.lab.hosts:
+        assert [flow for flow in host.dump_flows() if "cookie=0x76" not in flow] == []
+    assert fabric.in_sync()
+
+
+def test_from_another_controller_nothing_is_lost(shape, make_fabric, any_controller):
+    fabric = make_fabric(connect=False, **shape)
+    lab = fabric.lab
+    any_controller.append(AnyController(lab.controller_ip))
+    lab.set_controller(any_controller[0].target)
+    wait_until(lambda: all(host.controller_connected for host in lab.hosts), "connected")
+    seeded(fabric)
+
+    lost = lost_while(fabric, lambda: lab.set_controller(fabric.controller.target))
+
+    assert set(lost.values()) == {0}, lost
+    assert_ours(fabric)
+
+
+def test_from_no_controller_the_gap_is_short(shape, make_fabric):
+    """Open vSwitch itself empties such a bridge at set-controller."""
+    fabric = make_fabric(connect=False, **shape)
+    seeded(fabric)
+
+    lost = lost_while(fabric, lambda: fabric.lab.set_controller(fabric.controller.target))
+
+    assert max(lost.values()) <= 10, lost
+    assert_ours(fabric)
