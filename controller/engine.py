@@ -30,7 +30,7 @@ from controller.events import (
     Received,
     Tick,
 )
-from controller.pipeline import PROBE_ETH_TYPE, Kind, cookie_kind
+from controller.pipeline import PROBE_ETH_TYPE, SOURCE_KINDS, Kind, cookie_kind
 from controller.prober import Prober
 from controller.refusals import explain
 from controller.replica import PRIVATE, Findings, Replica, State
@@ -48,6 +48,9 @@ from topology.model import (
     Vm,
 )
 from topology.types import Dpid, Mac, Vlan, VtepIp
+
+ARRIVALS_S, ARRIVALS_HOLD_S = 1.5, 30.0
+"""Hosts that connect closer together than this come as a group; and how long a group may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class Engine:
         self._prober = Prober(self.topology, self.replicas, secret)
         self._secret = secret
         self._effects = Effects()
+        self._last_arrival_s = float("-inf")
+        self._knows_all_s: float | None = None  # when whatever was taught before is over
 
     # Events
 
@@ -82,6 +87,8 @@ class Engine:
 
     def handle(self, event: Event, now_s: float) -> Effects:
         """Take one event; what follows from it is in the tables and in the effects."""
+        if self._knows_all_s is None:
+            self._knows_all_s = now_s + self.settings.learn_timeout_s
         match event:
             case Received():
                 live = self.replicas.get(event.dpid)
@@ -110,6 +117,7 @@ class Engine:
         replica = Replica(event.epoch, event.peer, bridge, now_s)
         replica.ports = dict(event.ports)
         self.replicas[event.dpid] = replica
+        self._last_arrival_s = now_s
         host = self.topology.hosts.get(event.dpid, Host(Dpid(event.dpid)))
         if event.address is not None and host.seen_address != event.address:
             host = replace(host, seen_address=event.address, seen_vtep=None)
@@ -193,17 +201,13 @@ class Engine:
 
     def _audited(self, replica: Replica, now_s: float) -> None:
         first = replica.state is State.AUDITING
-        if (
-            first
-            and replica.is_foreign()
-            and self._unproven(replica)
-            and (now_s < replica.hold_until_s)
-        ):
+        if first and replica.is_foreign() and self._must_wait(replica, now_s):
             replica.holding = True
             replica.drop_audit()
             return
-        self._adopt(replica, replica.findings().learned, now_s)
-        found = replica.findings()
+        fresh = self._knows_all_s is None or now_s < self._knows_all_s
+        self._adopt(replica, replica.findings(keep_learned=fresh).extra, now_s)
+        found = replica.findings(keep_learned=fresh)
         for waiter in replica.diff_waiters:
             waiter(found)
         replica.diff_waiters.clear()
@@ -219,7 +223,7 @@ class Engine:
         """Learn back, from its own flows, what a host had taught before this controller started."""
         ages: dict[MacKey, tuple[float, dict[int, float]]] = {}
         for entry in left:
-            if cookie_kind(entry.cookie) not in (Kind.LOCAL_LEARNED, Kind.LOCAL_LEARNED_ARP):
+            if cookie_kind(entry.cookie) not in SOURCE_KINDS or not entry.raw:
                 continue
             source = decode.source_match(entry)
             vni = self._vni_on(source.vlan_vid & 0xFFF)
@@ -242,8 +246,15 @@ class Engine:
                 return network.vni
         return None
 
-    def _unproven(self, replica: Replica) -> bool:
-        return bool(Egress.of(self.topology, replica.bridge).unproven)
+    def _must_wait(self, replica: Replica, now_s: float) -> bool:
+        """Whether a takeover is too early: its old flows reach more hosts than ours would.
+
+        Probes have not told the ports yet; or one port leads to all hosts and more still arrive.
+        """
+        egress = Egress.of(self.topology, replica.bridge)
+        if egress.flow_port is not None and now_s < self._last_arrival_s + ARRIVALS_S:
+            return now_s < replica.connected_s + ARRIVALS_HOLD_S
+        return bool(egress.unproven) and now_s < replica.hold_until_s
 
     # Packet-ins
 
@@ -281,7 +292,7 @@ class Engine:
             self._sight(host.seen(port_name, vtep))
         elif known not in (vtep, "flow"):
             self._sight(host.seen(port_name, "flow"))
-        if sender.holding and not self._unproven(sender):
+        if sender.holding and not self._must_wait(sender, now_s):
             self._release(sender, now_s)
 
     def _saw_vtep(self, dpid: Dpid, address: int) -> None:
@@ -311,7 +322,7 @@ class Engine:
             if now_s >= replica.next_probe_s:
                 self._prober.probe(replica, now_s)
                 self._effects.wake.add(replica.dpid)
-            if replica.holding and now_s >= replica.hold_until_s:
+            if replica.holding and not self._must_wait(replica, now_s):
                 self._release(replica, now_s)
             if replica.state is State.LIVE and now_s >= replica.next_audit_s:
                 replica.start_audit(now_s)
@@ -326,7 +337,7 @@ class Engine:
 
     def _probe_all_soon(self, now_s: float) -> None:
         for replica in self.replicas.values():
-            if self._unproven(replica):
+            if Egress.of(self.topology, replica.bridge).unproven:
                 self._prober.probe(replica, now_s)
                 self._effects.wake.add(replica.dpid)
 

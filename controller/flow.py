@@ -199,7 +199,7 @@ def _action(action: Action) -> str:
             return f"group:{group_id}"
         case SetField(field, value):
             name = _SET_NAMES.get(field, field.ofctl_name)
-            shown = str(value) if field is Field.VLAN_VID else _value(field, value)
+            shown = str(VLAN_PRESENT | value) if field is Field.VLAN_VID else _value(field, value)
             return f"set_field:{shown}->{name}"
         case Move(source, target):
             return f"move:{_MOVE_NAMES[source]}->{_MOVE_NAMES[target]}"

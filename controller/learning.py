@@ -47,6 +47,9 @@ def recall(
     topology: Topology, vni: int, mac: int, dpid: int, seen_s: float, ips: dict[int, float]
 ) -> LearnedMac | None:
     """A learned MAC as its own flows on its host tell it; None where more is known already."""
+    network = topology.networks.get(vni)
+    if network is None or not network.learning:
+        return None
     if (vni, mac) in topology.vms or (vni, mac) in topology.learned:
         return None
     known = tuple(

@@ -30,6 +30,7 @@ PRIVATE = -1
 
 XID_BASE, XID_SPAN = 0x77000000, 0x01000000
 AUDIT_EVERY_S = 20.0
+SECOND_AUDIT_S = 2.0
 TAKEOVER_HOLD_S = 3.0
 
 
@@ -63,11 +64,13 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What an audit found: flows to add, entries to delete, learned ones left to time out."""
+    """What an audit found: flows to add, entries to delete.
+
+    A learned source is to be deleted unless it is adopted: while it stays, its VM is not heard.
+    """
 
     missing: dict[int, bytes]
     extra: tuple[decode.FlowEntry, ...]
-    learned: tuple[decode.FlowEntry, ...]
     drifted: bool
 
 
@@ -229,9 +232,11 @@ class Replica:
             return
         if self.state is State.LIVE:
             self._control.extend(self._catch_up())
+            self.next_audit_s = now_s + AUDIT_EVERY_S
         else:
+            # Whoever pointed the bridge here may have put its old flows back after this dump.
+            self.next_audit_s = now_s + SECOND_AUDIT_S
             self.state = State.AUDITING
-        self.next_audit_s = now_s + AUDIT_EVERY_S
         if self.rejected:
             wanted = {
                 cookie for table in self.tables.values() for cookie in table.flows_for(self.dpid)
@@ -262,8 +267,11 @@ class Replica:
             return not part.more
         return False
 
-    def findings(self) -> Findings:
-        """Compare the finished dump with what should be there now."""
+    def findings(self, *, keep_learned: bool) -> Findings:
+        """Compare the finished dump with what should be there now.
+
+        keep_learned: who started lately does not know all that was learned before, and leaves it.
+        """
         audit = self._audit
         assert audit is not None
         moved = self._revs() != audit.revs
@@ -275,20 +283,17 @@ class Replica:
             if cookie not in present and cookie_kind(cookie) not in SOURCE_KINDS
         }
         extra: list[decode.FlowEntry] = []
-        learned: list[decode.FlowEntry] = []
         for entry in audit.others:
-            if entry.cookie in desired:
-                continue
-            if cookie_kind(entry.cookie) in LEARNED_KINDS and entry.hard_timeout_s:
-                learned.append(entry)
-            else:
+            soft = cookie_kind(entry.cookie) in LEARNED_KINDS - SOURCE_KINDS
+            left_to_time_out = keep_learned and soft and entry.hard_timeout_s
+            if entry.cookie not in desired and not left_to_time_out:
                 extra.append(entry)
         if moved:
             for cookie in audit.seen - desired.keys():
                 extra.append(_stale(cookie))
         solid = any(cookie_kind(cookie) not in LEARNED_KINDS for cookie in missing)
         drifted = not moved and bool(extra or solid)
-        return Findings(missing, tuple(extra), tuple(learned), drifted)
+        return Findings(missing, tuple(extra), drifted)
 
     def is_foreign(self) -> bool:
         """Whether the dump shows a bridge that still runs somebody else's flows."""

@@ -143,6 +143,34 @@ def test_a_restarted_controller_knows_every_vtep_at_once(busy):
     assert fabric.unicast(vms[0], vms[2]).reached == [3]
 
 
+def test_a_learned_vm_that_moved_while_its_host_was_away_is_heard_when_it_moves_back(fabric):
+    a, b = fabric.vm(0), fabric.vm(2)
+    fabric.gratuitous(a)
+    fabric.disconnect(1)
+    fabric.gratuitous(replace(a, host=2))
+    fabric.connect(1)
+    fabric.settle()
+    assert fabric.unicast(b, a).reached == [2]
+
+    assert fabric.unicast(a, b).punts
+    assert fabric.unicast(b, a).reached == [1]
+
+
+def test_a_policy_changed_while_a_host_was_away_holds_there_too(fabric):
+    a, b = fabric.vm(0), fabric.vm(1)
+    fabric.gratuitous(a)
+    fabric.advance(200, step_s=1)
+    fabric.gratuitous(a)
+    fabric.advance(150, step_s=1)
+    fabric.disconnect(2)
+    fabric.network(0, arp_responder=False)
+    fabric.connect(2)
+    fabric.settle()
+
+    assert not any(delivery.answered for delivery in fabric.who_has(b, a.ip).deliveries)
+    fabric.assert_in_sync()
+
+
 # -- the switch goes and comes back ----------------------------------------------------------
 
 

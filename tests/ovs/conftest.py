@@ -55,16 +55,28 @@ def fabric(
 def make_fabric(ovs_machine: None, tmp_path: Path) -> Iterator[MakeFabric]:
     """make_fabric(hosts=3, ...) -> Fabric of the test's own; connect=False leaves it apart."""
     with ExitStack() as stack:
+        yield _maker(stack, tmp_path)
 
-        def make(
-            *, connect: bool = True, options: dict[str, Any] | None = None, **lab_options: Any
-        ) -> Fabric:
-            one = stack.enter_context(_fabric(tmp_path, options or {}, **lab_options))
-            if connect:
-                one.connect()
-            return one
 
-        yield make
+@pytest.fixture(scope="module")
+def make_shared_fabric(
+    ovs_machine: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeFabric]:
+    """The same, for a module's tests to share."""
+    with ExitStack() as stack:
+        yield _maker(stack, tmp_path_factory.mktemp("fabric"))
+
+
+def _maker(stack: ExitStack, directory: Path) -> MakeFabric:
+    def make(
+        *, connect: bool = True, options: dict[str, Any] | None = None, **lab_options: Any
+    ) -> Fabric:
+        one = stack.enter_context(_fabric(directory, options or {}, **lab_options))
+        if connect:
+            one.connect()
+        return one
+
+    return make
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,12 +8,16 @@ MAC = "52:54:00:00:0d:01"
 GOOD = {"mac": MAC, "host": "h1", "ips": ["10.1.1.50"]}
 
 
+TAKEN = {"mac": "52:54:00:00:0d:aa", "host": "h1", "ips": ["10.1.1.2"]}
+
+
 @pytest.fixture(scope="module")
-def named(fabric):
-    """The fabric with its hosts named h1, h2, ... and its first VM registered."""
+def named(make_shared_fabric):
+    """Two hosts named h1 and h2, one registered VM, and nobody who speaks."""
+    fabric = make_shared_fabric(hosts=2, vms="none")
     for host in fabric.lab.hosts:
         assert fabric.rest.put(f"/v1/hosts/{host.dpid}", {"name": host.name}).status == 200
-    fabric.register(fabric.lab.vms[0])
+    assert fabric.rest.post("/v1/vms?wait=5", TAKEN).status == 201
     return fabric
 
 
@@ -59,12 +63,11 @@ def test_a_bad_body(named, body, status, field):
 
 
 def test_conflicts_name_the_other_fact(named):
-    taken = named.lab.vms[0]
     before = everything(named)
 
-    same_mac = {"mac": taken.mac, "host": "h2", "ips": [taken.ip]}
-    same_ip = {"mac": MAC, "host": "h2", "ips": ["10.1.1.50", taken.ip]}
-    for body, named_fact in ((same_mac, taken.mac), (same_ip, taken.ip)):
+    same_mac = TAKEN | {"host": "h2"}
+    same_ip = GOOD | {"ips": ["10.1.1.50", "10.1.1.2"]}
+    for body, named_fact in ((same_mac, TAKEN["mac"]), (same_ip, "10.1.1.2")):
         answer = named.rest.post("/v1/vms", body)
         assert answer.status == 409
         assert named_fact in answer["detail"]
@@ -75,7 +78,7 @@ def test_a_batch_is_all_or_nothing(named):
     before = everything(named)
     batch = [
         {"mac": "52:54:00:00:0d:02", "host": "h1", "ips": ["10.1.1.52"]},
-        {"mac": "52:54:00:00:0d:03", "host": "h2", "ips": [named.lab.vms[0].ip]},
+        {"mac": "52:54:00:00:0d:03", "host": "h2", "ips": ["10.1.1.2"]},
     ]
 
     answer = named.rest.post("/v1/vms/batch?wait=5", batch)

@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from topology.lab import LabError
 from topology.lab.ovs import wait_until
 
+SCRIPT = Path(__file__).resolve().parents[2] / "contrib" / "takeover.sh"
 HELLO, ECHO_REQUEST, ECHO_REPLY = 0, 2, 3
 
 
@@ -106,6 +109,26 @@ def test_from_another_controller_nothing_is_lost(shape, make_fabric, any_control
     assert_ours(fabric)
 
 
+def test_hosts_change_over_one_after_another(shape, make_fabric, any_controller):
+    """An operator's loop takes its time: hosts that are ours already reach those that are not."""
+    fabric = make_fabric(connect=False, **shape)
+    lab = fabric.lab
+    any_controller.append(AnyController(lab.controller_ip))
+    lab.set_controller(any_controller[0].target)
+    wait_until(lambda: all(host.controller_connected for host in lab.hosts), "connected")
+    seeded(fabric)
+
+    def one_by_one() -> None:
+        for host in lab.hosts:
+            host.set_controller(fabric.controller.target)
+            time.sleep(0.5)
+
+    lost = lost_while(fabric, one_by_one)
+
+    assert set(lost.values()) == {0}, lost
+    assert_ours(fabric)
+
+
 def test_from_no_controller_the_gap_is_short(shape, make_fabric):
     """Open vSwitch itself empties such a bridge at set-controller."""
     fabric = make_fabric(connect=False, **shape)
@@ -115,3 +138,53 @@ def test_from_no_controller_the_gap_is_short(shape, make_fabric):
 
     assert max(lost.values()) <= 10, lost
     assert_ours(fabric)
+
+
+def test_the_takeover_script_puts_the_old_flows_back_at_once(shape, make_fabric):
+    fabric = make_fabric(connect=False, **shape)
+    lab = fabric.lab
+    for host in lab.hosts:
+        host.vsctl("del-fail-mode", "br-tun", "--", "clear", "bridge", "br-tun", "protocols")
+        host.vsctl("remove", "bridge", "br-tun", "other_config", "disable-in-band")
+    seeded(fabric)
+
+    def run_scripts() -> None:
+        for host in lab.hosts:
+            host.exec(str(SCRIPT), "br-tun", fabric.controller.target)
+
+    lost = lost_while(fabric, run_scripts)
+
+    print("lost:", lost)
+    # Each host's own gap is one or two packets of 10 ms; a pair meets two hosts' gaps.
+    assert max(lost.values()) <= 5, lost
+    for host in lab.hosts:
+        assert host.vsctl("get-fail-mode", "br-tun").strip() == "secure"
+        assert "OpenFlow13" in host.vsctl("get", "bridge", "br-tun", "protocols")
+        assert "disable-in-band" in host.vsctl("get", "bridge", "br-tun", "other_config")
+    assert_ours(fabric)
+
+
+def test_the_takeover_script_may_be_run_again(make_fabric, any_controller):
+    fabric = make_fabric(connect=False, hosts=2)
+    host, _other = fabric.lab.hosts
+    any_controller.append(AnyController(fabric.lab.controller_ip))
+    seeded(fabric)
+
+    def run_script(*args: str) -> str:
+        return host.exec(str(SCRIPT), *args)
+
+    run_script("br-tun", any_controller[0].target)
+    wait_until(lambda: host.controller_connected, "connected")
+    flows = set(host.dump_flows(stats=False))
+    assert any("learn(" in flow for flow in flows)
+    run_script("br-tun", any_controller[0].target)
+    assert set(host.dump_flows(stats=False)) == flows
+
+    run_script("br-tun", fabric.controller.target)
+    wait_until(lambda: not any("learn(" in flow for flow in host.dump_flows()), "taken over")
+    run_script("br-tun", fabric.controller.target)
+    assert "usage" in run_script("--help")
+    with pytest.raises(LabError, match="exit status 1"):
+        run_script("br-none", fabric.controller.target)
+    with pytest.raises(LabError, match="exit status 2"):
+        run_script("br-tun")

@@ -1,0 +1,211 @@
+"""Indexes tell the same as a search through all facts, whatever came before."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from topology.errors import InvalidValue
+from topology.model import Host, LearnedMac, Network, Put, Remove, Topology, Vm, Vtep
+from topology.types import Dpid, Ip, Mac, Vlan, Vni, VtepIp
+
+DPIDS = [Dpid(number) for number in (1, 2, 3)]
+VNIS = [Vni(0), Vni(7), Vni(8)]
+MACS = [Mac(0x525400000000 | number) for number in (1, 2, 3)]
+IPS = [Ip.parse(text) for text in ("10.1.1.2", "10.1.1.3", "fd00::2")]
+VTEPS = [VtepIp(Ip.parse(f"192.168.33.{number}")) for number in (12, 13)]
+NAMES = [None, "web-1", "web-2"]
+
+facts = st.one_of(
+    st.builds(
+        Host,
+        dpid=st.sampled_from(DPIDS),
+        name=st.sampled_from(NAMES),
+        declared_vtep=st.sampled_from([None, *VTEPS]),
+        seen_address=st.sampled_from([None, *VTEPS]),
+    ),
+    st.builds(Network, vni=st.sampled_from(VNIS), vlan=st.sampled_from([None, Vlan(9)])),
+    st.builds(
+        Vm,
+        mac=st.sampled_from(MACS),
+        vni=st.sampled_from(VNIS),
+        host=st.sampled_from(DPIDS),
+        ips=st.lists(st.sampled_from(IPS), max_size=3).map(tuple),
+    ),
+    st.builds(
+        LearnedMac,
+        vni=st.sampled_from(VNIS),
+        mac=st.sampled_from(MACS),
+        host=st.sampled_from(DPIDS),
+        seen_s=st.just(1.0),
+        ips=st.dictionaries(st.sampled_from(IPS), st.sampled_from([1.0, 2.0]), max_size=2).map(
+            lambda ips: tuple(sorted(ips.items()))
+        ),
+    ),
+    st.builds(Vtep, ip=st.sampled_from(VTEPS), vnis=st.just((Vni(7),))),
+)
+changes = st.one_of(facts.map(Put), facts.map(lambda fact: Remove(type(fact), fact.key)))
+histories = st.lists(changes, max_size=40)
+bounded = settings(max_examples=200, deadline=None, derandomize=True)
+
+
+def topology_of(history):
+    topology = Topology()
+    for change in history:
+        topology.apply(change)
+    return topology
+
+
+def answers(topology):
+    """All that can be asked, for everything that can be asked about."""
+    return {
+        "names": [topology.host_named(name) for name in NAMES[1:]],
+        "vteps": [topology.host_at(vtep) for vtep in VTEPS],
+        "found": [topology.find_host(str(ref)) for ref in (*NAMES[1:], *VTEPS, *DPIDS)],
+        "vm ips": [topology.vm_with_ip(vni, ip) for vni in VNIS for ip in IPS],
+        "learned ips": [topology.learned_with_ip(vni, ip) for vni in VNIS for ip in IPS],
+        "on": [(set(topology.vms_on(d)), set(topology.learned_on(d))) for d in DPIDS],
+        "in": [(set(topology.vms_in(v)), set(topology.learned_in(v))) for v in VNIS],
+        "members": [topology.members(vni) for vni in VNIS],
+        "networks": [list(topology.networks_on(dpid)) for dpid in DPIDS],
+    }
+
+
+def searched(topology):
+    """The same by looking at every fact."""
+    hosts = [topology.hosts[dpid] for dpid in sorted(topology.hosts)]
+    vms = [topology.vms[key] for key in sorted(topology.vms)]
+    learned = [topology.learned[key] for key in sorted(topology.learned)]
+
+    def first(found):
+        return next(iter(found), None)
+
+    def named(name):
+        return first(host for host in hosts if host.name == name)
+
+    def at(vtep):
+        return first(host for host in hosts if host.vtep == vtep)
+
+    def speaks(vni, ip):
+        seen = [one for one in learned if one.vni == vni and ip in dict(one.ips)]
+        return max(seen, key=lambda one: (dict(one.ips)[ip], one.mac), default=None)
+
+    def members(vni):
+        if vni not in topology.networks:
+            return []
+        return sorted(topology.hosts) if vni == 0 else sorted({v.host for v in vms if v.vni == vni})
+
+    return {
+        "names": [named(name) for name in NAMES[1:]],
+        "vteps": [at(vtep) for vtep in VTEPS],
+        "found": [
+            *(named(name) for name in NAMES[1:]),
+            *(at(vtep) for vtep in VTEPS),
+            *(topology.hosts.get(dpid) for dpid in DPIDS),
+        ],
+        "vm ips": [
+            first(vm for vm in vms if vm.vni == vni and ip in vm.ips) for vni in VNIS for ip in IPS
+        ],
+        "learned ips": [speaks(vni, ip) for vni in VNIS for ip in IPS],
+        "on": [
+            ({v.key for v in vms if v.host == d}, {one.key for one in learned if one.host == d})
+            for d in DPIDS
+        ],
+        "in": [
+            ({v.key for v in vms if v.vni == n}, {one.key for one in learned if one.vni == n})
+            for n in VNIS
+        ],
+        "members": [members(vni) for vni in VNIS],
+        "networks": [
+            [
+                vni
+                for vni in sorted(topology.networks)
+                if vni == 0 or any(v.vni == vni and v.host == d for v in vms)
+            ]
+            for d in DPIDS
+        ],
+    }
+
+
+@bounded
+@given(histories)
+def test_indexes_tell_what_a_search_would(history):
+    topology = topology_of(history)
+
+    assert answers(topology) == searched(topology)
+
+
+@bounded
+@given(histories, st.data())
+def test_the_order_of_facts_makes_no_difference(history, data):
+    topology = topology_of(history)
+    final = [
+        *topology.hosts.values(),
+        *topology.networks.values(),
+        *topology.vms.values(),
+        *topology.learned.values(),
+        *topology.vteps.values(),
+    ]
+
+    again = topology_of(map(Put, data.draw(st.permutations(final))))
+
+    assert answers(again) == answers(topology)
+
+
+@bounded
+@given(histories)
+def test_a_change_says_what_it_replaced(history):
+    topology = Topology()
+    for change in history:
+        delta = topology.apply(change)
+        again = topology.apply(change)
+        assert again.before == again.after == delta.after
+
+
+def test_network_0_is_there_from_the_start_and_stays():
+    topology = Topology()
+    topology.apply(Put(Network(Vni(0), learning=False)))
+    topology.apply(Remove(Network, Vni(0)))
+
+    assert topology.networks[0] == Network(Vni(0))
+
+
+def test_the_declared_vtep_wins_then_the_probed_then_the_connections():
+    host = Host(Dpid(1), None, None, VTEPS[0])
+    assert host.vtep == VTEPS[0]
+    assert Host(Dpid(1), None, None, VTEPS[0], VTEPS[1]).vtep == VTEPS[1]
+    assert Host(Dpid(1), None, VTEPS[0], None, VTEPS[1]).vtep == VTEPS[0]
+
+
+def test_a_name_is_looked_for_before_an_address_or_a_dpid():
+    topology = topology_of(
+        [
+            Put(Host(Dpid(0xBEEF))),
+            Put(Host(Dpid(2), name="beef")),
+            Put(Host(Dpid(3), declared_vtep=VTEPS[0])),
+        ]
+    )
+
+    assert topology.find_host("beef").dpid == 2
+    assert topology.find_host("000000000000beef").dpid == 0xBEEF
+    assert topology.find_host("192.168.33.12").dpid == 3
+    assert topology.find_host("nobody") is None
+
+
+def test_a_vms_addresses_are_sorted_and_said_once():
+    vm = Vm(MACS[0], Vni(0), DPIDS[0], (IPS[1], IPS[0], IPS[1]))
+
+    assert vm.ips == tuple(sorted(IPS[:2]))
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "a\nb", "\u200b"])
+def test_names_that_nobody_can_read_are_refused(name):
+    for make in (lambda: Host(Dpid(1), name), lambda: Network(Vni(1), name)):
+        with pytest.raises(InvalidValue):
+            make()
+
+
+def test_a_group_address_is_no_vm():
+    with pytest.raises(InvalidValue):
+        Vm(Mac(1 << 40), Vni(0), Dpid(1))
