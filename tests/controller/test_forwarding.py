@@ -7,7 +7,7 @@ import pytest
 from controller.journey import Packet
 from controller.pipeline import Kind
 from tests.fake import FakeFabric
-from tests.fake.fabric import BROADCAST
+from tests.fake.stations import BROADCAST
 
 
 def test_nothing_registered_every_pair_pings(fabric):

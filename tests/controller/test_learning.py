@@ -10,7 +10,7 @@ from controller.engine import Settings
 from controller.journey import Packet
 from controller.pipeline import Kind, cookie_kind
 from tests.fake import FakeFabric
-from tests.fake.fabric import BROADCAST
+from tests.fake.stations import BROADCAST
 
 
 def kinds(fabric, dpid):

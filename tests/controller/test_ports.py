@@ -240,3 +240,17 @@ def test_ports_that_are_neither_patch_nor_tunnel_are_left_alone(fabric):
 
     assert fabric.ping(a, b)
     fabric.assert_in_sync()
+
+
+def test_hosts_behind_one_address_are_told_apart_by_probes():
+    """The switches reach the controller through a NAT: their VTEPs are not where they seem."""
+    fabric = FakeFabric(3)
+    for dpid in fabric.switches:
+        fabric.connect(dpid, address=Ip.parse("203.0.113.7"))
+    fabric.settle()
+    fabric.advance(15)
+
+    for dpid, switch in fabric.switches.items():
+        assert fabric.engine.topology.hosts[dpid].vtep == switch.vtep
+    assert fabric.ping(fabric.vm(0), fabric.vm(1))
+    fabric.assert_in_sync()

@@ -14,9 +14,8 @@ from controller.replica import AUDIT_EVERY_S, State
 from controller.wire.encode import encode_flow
 from controller.wire.readback import read_flow
 from tests.fake import FakeFabric
-from tests.fake.fabric import BROADCAST, PATCH
-from topology.model import Vm
-from topology.types import Dpid, Vni
+from tests.fake.fabric import PATCH
+from tests.fake.stations import BROADCAST
 
 AUDIT_S = 30
 
@@ -381,55 +380,3 @@ def test_learned_flows_that_time_out_are_no_drift(busy):
         for cookie in switch.cookies
     )
     fabric.assert_in_sync()
-
-
-# -- receipts --------------------------------------------------------------------------------
-
-
-def test_a_write_is_applied_when_every_host_has_confirmed_it(fabric):
-    a = fabric.vm(0)
-    vm = Vm(a.mac, Vni(0), Dpid(1), (a.ip,))
-    ticket = fabric.commit(lambda draft: draft.set_vm(vm))
-    counts = [fabric.applied(ticket).hosts]
-    while fabric.step():
-        counts.append(fabric.applied(ticket).hosts)
-        for dpid in list(fabric.switches)[: counts[-1]]:
-            assert fabric.switches[dpid].flow_mods
-
-    assert (counts[0], counts[-1], fabric.applied(ticket).of) == (0, 3, 3)
-    assert counts == sorted(counts)
-
-
-def test_applied_means_the_flows_are_there(fabric):
-    a = fabric.vm(0)
-    vm = Vm(a.mac, Vni(0), Dpid(1), (a.ip,))
-    ticket = fabric.commit(lambda draft: draft.set_vm(vm))
-    while not fabric.applied(ticket).everywhere:
-        assert fabric.step()
-
-    for dpid, switch in fabric.switches.items():
-        assert fabric.replica(dpid).desired().keys() <= switch.cookies.keys()
-
-
-def test_asking_again_for_what_holds_is_applied_at_once(fabric):
-    a = fabric.vm(0)
-    fabric.register(a)
-
-    assert fabric.applied(fabric.register(a)).everywhere
-
-
-def test_a_host_that_is_away_is_not_waited_for(fabric):
-    fabric.disconnect(3)
-    applied = fabric.applied(fabric.register(fabric.vm(0)))
-
-    assert (applied.hosts, applied.of) == (2, 2)
-
-
-def test_a_host_that_is_being_audited_counts_when_it_is_live(fabric):
-    fabric.connect(2)
-    a = fabric.vm(0)
-    ticket = fabric.commit(lambda draft: draft.set_vm(Vm(a.mac, Vni(0), Dpid(1), (a.ip,))))
-    assert fabric.applied(ticket).hosts == 0
-    fabric.settle()
-
-    assert fabric.applied(ticket).hosts == 3

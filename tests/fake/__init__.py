@@ -10,7 +10,8 @@
 Everything happens at once and in milliseconds; nothing here sleeps.
 """
 
-from tests.fake.fabric import FakeFabric, Ping, Station
+from tests.fake.fabric import FakeFabric
+from tests.fake.stations import Ping, Station
 from tests.fake.switch import FakeSwitch
 
 __all__ = ["FakeFabric", "FakeSwitch", "Ping", "Station"]

@@ -5,76 +5,33 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from controller.engine import Engine, Settings
 from controller.events import (
-    BarrierAnswered,
-    BundleCommitted,
     Committed,
     Connected,
-    DumpPart,
     Effects,
     Event,
     Lost,
-    Message,
     Received,
     Tick,
 )
 from controller.frames import Arp
 from controller.journey import Journey, Packet
-from controller.openflow import guard
 from controller.pipeline import SOURCE_KINDS, cookie_kind
 from controller.replica import Replica
 from controller.service import Applied, Ticket
 from controller.simulator import SimulatedFabric
-from controller.wire import decode, encode
+from controller.wire import encode
 from tests.fake import frames
+from tests.fake.front import as_value
+from tests.fake.stations import BROADCAST, Ping, Station
 from tests.fake.switch import FakeSwitch
 from topology.draft import Draft
 from topology.model import Fact, Host, LearnedMac, Network, Put, Vm
 from topology.types import Dpid, Ip, Mac, Vlan, Vni, VtepIp
 
-BROADCAST = (1 << 48) - 1
 PATCH, FIRST_TUNNEL = 1, 5
-
-
-@dataclass(frozen=True)
-class Station:
-    """A VM, wherever its frames come from now."""
-
-    host: int  # dpid
-    mac: Mac
-    ip: Ip
-    vni: int = 0
-    vlan: int | None = None
-
-
-@dataclass(repr=False)
-class Ping:
-    """One cold ping: who-has, its answer, a frame there and one back."""
-
-    ok: bool = False
-    journeys: list[Journey] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return self.ok
-
-    def __repr__(self) -> str:
-        steps = "\n--\n".join(map(str, self.journeys))
-        return f"<Ping ok={self.ok}>\n{steps}"
-
-    @property
-    def copies(self) -> int:
-        """Frames on the underlay, all together."""
-        return sum(len(journey.copies) for journey in self.journeys)
-
-    @property
-    def broadcasts(self) -> int:
-        """Broadcast frames on the underlay."""
-        return sum(
-            copy.packet.eth_dst == BROADCAST for journey in self.journeys for copy in journey.copies
-        )
 
 
 class FakeFabric:
@@ -401,21 +358,3 @@ class FakeFabric:
             assert all(desired[cookie] == add for cookie, add in switch.cookies.items())
             assert not replica.bridge.meters or len(switch.meters) == 2, f"host {dpid}: meters"
             assert switch.groups == replica.private.groups, f"host {dpid}: groups"
-
-
-def as_value(message: bytes) -> Message | None:
-    """What the front end makes of a switch's message."""
-    kind, xid = message[1], int.from_bytes(message[4:8], "big")
-    if kind == encode.PACKET_IN:
-        return decode.packet_in(message)
-    if kind == encode.BARRIER_REPLY:
-        return BarrierAnswered(xid)
-    if kind == encode.MULTIPART_REPLY:
-        what, more, body = decode.multipart(message)
-        return DumpPart(xid, what, body, more)
-    if kind == encode.PORT_STATUS:
-        return decode.port_status(message)
-    if kind == encode.ERROR:
-        return decode.error(message)
-    bundle_id = guard.committed_bundle(message)
-    return None if bundle_id is None else BundleCommitted(bundle_id)
