@@ -39,13 +39,14 @@ if [ "$now" = "$controller" ]; then
     exit 0
 fi
 
-# Changing these keeps flows: they come first. No protocols set means all of them.
+# Changing these keeps flows: they come first. What no protocols means depends on the version.
 ovs-vsctl set-fail-mode "$bridge" secure \
     -- set bridge "$bridge" other_config:disable-in-band=true
-case "$(ovs-vsctl get bridge "$bridge" protocols)" in
-    "[]" | *OpenFlow13*) ;;
-    *) ovs-vsctl add bridge "$bridge" protocols OpenFlow13 ;;
-esac
+protocols=OpenFlow13
+if [ "$(ovs-vsctl get bridge "$bridge" protocols)" = "[]" ]; then
+    protocols=OpenFlow10,OpenFlow11,OpenFlow12,OpenFlow13,OpenFlow14
+fi
+ovs-vsctl add bridge "$bridge" protocols "$protocols"
 
 if [ -n "$now" ]; then
     # From one controller to another nothing is flushed.

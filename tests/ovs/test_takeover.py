@@ -155,8 +155,8 @@ def test_the_takeover_script_puts_the_old_flows_back_at_once(shape, make_fabric)
     lost = lost_while(fabric, run_scripts)
 
     print("lost:", lost)
-    # Each host's own gap is one or two packets of 10 ms; a pair meets two hosts' gaps.
-    assert max(lost.values()) <= 5, lost
+    # Each host's own gap is some 10 to 30 ms; a pair meets two hosts' gaps.
+    assert max(lost.values()) <= 10, lost
     for host in lab.hosts:
         assert host.vsctl("get-fail-mode", "br-tun").strip() == "secure"
         assert "OpenFlow13" in host.vsctl("get", "bridge", "br-tun", "protocols")
