@@ -130,6 +130,7 @@ class Replica:
 
     def greet(self) -> None:
         """Meters and the probe flow: harmless under whatever pipeline runs there still."""
+        self._control.append(encode.set_async())
         if self.bridge.meters:
             self._control.extend(encode.meter_mod(encode.ADD, meter) for meter in METERS)
         self._control.append(encode.encode_flow(probe_flow(self.bridge.meters)))

@@ -43,6 +43,7 @@ HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER = 0, 1, 2, 3, 4
 FEATURES_REQUEST, FEATURES_REPLY, SET_CONFIG = 5, 6, 9
 PACKET_IN, FLOW_REMOVED, PORT_STATUS, PACKET_OUT, FLOW_MOD, GROUP_MOD = 10, 11, 12, 13, 14, 15
 MULTIPART_REQUEST, MULTIPART_REPLY, BARRIER_REQUEST, BARRIER_REPLY, METER_MOD = 18, 19, 20, 21, 29
+SET_ASYNC = 28
 
 MP_FLOW, MP_GROUP_DESC, MP_METER_CONFIG, MP_PORT_DESC = 1, 7, 10, 13
 
@@ -225,6 +226,12 @@ def meter_mod(command: int, meter: Meter) -> bytes:
 
 def barrier(xid: int) -> bytes:
     return message(BARRIER_REQUEST, xid)
+
+
+def set_async() -> bytes:
+    """Ask for what a primary controller hears unasked: Open vSwitch tells service ones nothing."""
+    packet_in, port_status, flow_removed = 0b11, 0b111, 0b1111
+    return message(SET_ASYNC, 0, pack("!6I", packet_in, 0, port_status, 0b111, flow_removed, 0))
 
 
 def multipart_request(kind: int, xid: int) -> bytes:

@@ -144,6 +144,8 @@ class FakeSwitch:
                 return []
             case encode.EXPERIMENTER:
                 return self._bundle(message, xid, now_s)
+            case encode.SET_ASYNC:
+                return []
         raise Protocol(f"message type {kind}")
 
     def _error(self, why: tuple[int, int], message: bytes) -> bytes:

@@ -57,7 +57,7 @@ class OvsInstance:
             "ovsdb-server", f"--remote=punix:{self.rundir}/db.sock", str(database)
         )
         wait_until((self.rundir / "db.sock").exists, f"ovsdb-server in {self.netns}")
-        self.vsctl("--no-wait", "init")
+        self.vsctl("--retry", "--no-wait", "init")  # its socket is there before it listens
         self.start_vswitchd()
 
     def start_vswitchd(self) -> None:
