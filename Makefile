@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 
 # command:package, of everything the lab runs
 TOOLS := ovs-vswitchd:openvswitch-switch ip:iproute2 ethtool:ethtool ping:iputils-ping \
-         tcpdump:tcpdump unshare:util-linux
+         tcpdump:tcpdump unshare:util-linux busybox:busybox
 
 # Ryu builds only with old setuptools: constraints.txt says why there are two variables.
 PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt \

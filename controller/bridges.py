@@ -6,19 +6,9 @@ Each ``*_flows`` function gives one unit of a bridge's private table.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
-from controller.desired import (
-    GUARD_PRIORITY,
-    arp_probes,
-    flood,
-    group_id,
-    unicast_miss,
-    unknown_arp_binding,
-    unknown_source,
-    unknown_unicast_drop,
-)
 from controller.flow import (
     ANY_VLAN,
     Action,
@@ -35,30 +25,50 @@ from controller.flow import (
     SetField,
     match,
 )
+from controller.neighbours import arp_probes, dhcp_server_arp, nd_policy
 from controller.pipeline import (
     LEARN_METER,
     MISS_PRIORITY,
+    ND_RESPONDER_KINDS,
     PACKET_IN_BYTES,
     PROBE_ETH_TYPE,
     PROBE_MAC,
     PROBE_METER,
+    SERVICE_METER,
     Kind,
     Table,
 )
-from topology.model import Network, Remote, Topology
-from topology.types import VtepIp
+from controller.policy import bum_flows, unicast_miss
+from controller.security import secure_in, secure_vip_claim, split
+from controller.sources import (
+    dhcp_request,
+    foreign_source,
+    unknown_binding,
+    unknown_source,
+    vip_claim,
+)
+from controller.terms import group_id
+from topology.model import Host, Network, Remote, Topology, Vm
+from topology.types import Dpid, Ip, VtepIp
 
 PORT_PRIORITY = 10
 PROBE_PRIORITY = 100
+PROBE_GUARD_PRIORITY = 110
 VTEP_PRIORITY = 10
+UNPROVEN_PRIORITY = 9
 DELIVER_PRIORITY = 10
 EGRESS_PEER_PRIORITY = 20
 EGRESS_FLOW_PRIORITY = 10
 EGRESS_FLOOD_PRIORITY = 5
 _TAGGED_FIRST = 1
 
-METERS = (Meter(LEARN_METER, 200, 400), Meter(PROBE_METER, 100, 200))
-"""Copies per second that one switch may send here: of unknown sources, and of probes."""
+METERS = (
+    Meter(LEARN_METER, 200, 400),
+    Meter(PROBE_METER, 100, 200),
+    Meter(SERVICE_METER, 500, 500),
+)
+"""Copies per second that one switch may send here: of unknown sources, of probes, and of what is
+to be answered (DHCP, solicitations, new conversations)."""
 
 OFPP_MAX = 0xFFFFFF00
 
@@ -76,30 +86,46 @@ class PortNames:
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A connected br-tun: its ports as they are now, and what its switch can do."""
+    """A connected br-tun: its ports as they are now, and what its switch can do.
+
+    ``nd``: it can turn solicitations into answers. ``trusting``: it is new here, and a tunnel port
+    whose other end is not proven yet carries network 0 all the same.
+    """
 
     dpid: int
     patch_port: int | None = None
     tunnel_ports: tuple[tuple[int, str], ...] = ()  # (number, name), by number
     meters: bool = True
+    nd: bool = True
+    trusting: bool = True
     names: PortNames = field(default_factory=PortNames)
 
-    @classmethod
-    def of_ports(cls, dpid: int, ports: dict[int, str], names: PortNames, meters: bool) -> Bridge:
+    def with_ports(self, ports: dict[int, str]) -> Bridge:
         """Sort a switch's ports {number: name} into patch and tunnels."""
         usable = sorted((number, name) for number, name in ports.items() if number < OFPP_MAX)
-        patch = [number for number, name in usable if name == names.patch]
-        tunnels = tuple(pair for pair in usable if names.is_tunnel(pair[1]))
-        return cls(dpid, patch[0] if patch else None, tunnels, meters, names)
+        patch = [number for number, name in usable if name == self.names.patch]
+        tunnels = tuple(pair for pair in usable if self.names.is_tunnel(pair[1]))
+        return replace(self, patch_port=patch[0] if patch else None, tunnel_ports=tunnels)
+
+    @property
+    def skips(self) -> frozenset[Kind]:
+        """Kinds of flows that this switch cannot take."""
+        return frozenset() if self.nd else ND_RESPONDER_KINDS
 
 
 @dataclass(frozen=True, slots=True)
 class Egress:
     """Which ports lead where, from the host's facts: per-peer ports, unproven ones, flow-based."""
 
-    peers: dict[int, int]  # VTEP address -> port, one per VTEP
+    peers: dict[int, int]  # VTEP address -> port, the first of those that lead there
     unproven: tuple[int, ...]  # ports whose other end is no VTEP we know
     flow_port: int | None  # flow-based; or the only port, as long as nothing is known of it
+    keyless: frozenset[int] = frozenset()  # ports that put every frame into network 0
+    others: tuple[tuple[int, Remote], ...] = ()  # ports that only hear: something else leads there
+
+    def carries(self, port: int, vni: int) -> bool:
+        """Whether what leaves by this port arrives in this network: only 0 needs no key."""
+        return vni == 0 or port not in self.keyless
 
     @property
     def presumed(self) -> bool:
@@ -112,40 +138,48 @@ class Egress:
 
     @classmethod
     def of(cls, topology: Topology, bridge: Bridge) -> Egress:
-        host = topology.hosts.get(bridge.dpid)
+        host = topology.hosts.get(bridge.dpid) or Host(Dpid(bridge.dpid))
         peers: dict[int, int] = {}
         unproven: list[int] = []
+        others: list[tuple[int, Remote]] = []
         flow_port: int | None = None
         for port, name in bridge.tunnel_ports:
-            remote: Remote | None = None if host is None else host.remote_of(name)
-            if remote == "flow":
-                flow_port = port if flow_port is None else flow_port
-            elif remote is None or topology.host_at(remote) is None:
+            remote: Remote | None = host.remote_of(name)
+            if remote is None or (remote != "flow" and not topology.is_endpoint(remote)):
                 unproven.append(port)
+            elif remote == "flow" and flow_port is None:
+                flow_port = port
+            elif remote == "flow" or remote in peers:
+                others.append((port, remote))
             else:
-                peers.setdefault(remote, port)
+                peers[remote] = port
         if len(bridge.tunnel_ports) == len(unproven) == 1:
             flow_port = unproven[0]
-        return cls(peers, tuple(unproven), flow_port)
+        keyless = frozenset(p for p, name in bridge.tunnel_ports if name in host.seen_keyless)
+        return cls(peers, tuple(unproven), flow_port, keyless, tuple(others))
 
     @property
-    def peer_ports(self) -> tuple[int, ...]:
-        """Every port that is not flow-based: its remote_ip says who may send on it."""
-        return tuple(sorted((*self.peers.values(), *self.unproven)))
+    def peer_ports(self) -> list[tuple[int, int]]:
+        """(port, VTEP at its other end) of every port with one proven peer."""
+        others = [(port, remote) for port, remote in self.others if remote != "flow"]
+        return sorted([*((port, vtep) for vtep, port in self.peers.items()), *others])
+
+    @property
+    def flow_ports(self) -> list[int]:
+        """Every flow-based port."""
+        first = () if self.flow_port is None else (self.flow_port,)
+        return [*first, *(port for port, remote in self.others if remote == "flow")]
 
 
 # The base of the pipeline
 
 
 def base_flows() -> tuple[Flow, ...]:
-    """Every table drops, and counts, what nothing in it matches; VMs may not send probes."""
+    """Every table drops, and counts, what nothing in it matches."""
     misses = tuple(
         Flow(Kind.TABLE_MISS, table, MISS_PRIORITY, ()) for table in Table if table != Table.UNICAST
     )
-    guard = Flow(
-        Kind.PROBE_GUARD, Table.FROM_LOCAL, GUARD_PRIORITY, match((Field.ETH_DST, PROBE_MAC))
-    )
-    return (*misses, unicast_miss(), guard)
+    return (*misses, unicast_miss(), *split())
 
 
 def probe_flow(metered: bool) -> Flow:
@@ -162,8 +196,11 @@ def probe_flow(metered: bool) -> Flow:
     )
 
 
-def port_flows(bridge: Bridge, egress: Egress) -> Iterator[Flow]:
-    """Frames of the patch port are from here, frames of tunnel ports from afar."""
+def port_flows(topology: Topology, bridge: Bridge, egress: Egress) -> Iterator[Flow]:
+    """Frames of the patch port are from here, frames of tunnel ports from afar.
+
+    A port with one peer vouches for a host of the fabric: its remote_ip lets nobody else in.
+    """
     if bridge.patch_port is not None:
         yield Flow(
             Kind.PATCH_IN,
@@ -172,6 +209,13 @@ def port_flows(bridge: Bridge, egress: Egress) -> Iterator[Flow]:
             match((Field.IN_PORT, bridge.patch_port)),
             (),
             Table.FROM_LOCAL,
+        )
+        # No VM may send probes, nor use up the meter of those that come out of tunnels.
+        yield Flow(
+            Kind.PROBE_GUARD,
+            Table.CLASSIFY,
+            PROBE_GUARD_PRIORITY,
+            match((Field.IN_PORT, bridge.patch_port), (Field.ETH_DST, PROBE_MAC)),
         )
     for port, _name in bridge.tunnel_ports:
         yield Flow(
@@ -182,53 +226,78 @@ def port_flows(bridge: Bridge, egress: Egress) -> Iterator[Flow]:
             (),
             Table.FROM_TUNNEL,
         )
-    for port in egress.peer_ports:
-        yield Flow(
-            Kind.TUNNEL_PEER_PORT,
-            Table.FROM_TUNNEL,
-            VTEP_PRIORITY,
-            match((Field.IN_PORT, port)),
-            (),
-            Table.TO_LOCAL,
-        )
+    for port, vtep in egress.peer_ports:
+        if topology.host_at(vtep) is not None:
+            yield _peer_port(VTEP_PRIORITY, port)
+    if bridge.trusting:
+        for port in egress.unproven:
+            yield _peer_port(UNPROVEN_PRIORITY, port, (Field.TUN_ID, 0))
 
 
-def _egress_flows(kind: Kind, priority: int, port: int, vtep: VtepIp | None) -> tuple[Flow, Flow]:
-    """A tunnel carries frames untagged (RFC 7348, 6.1): the local VLAN ends here."""
-    to = () if vtep is None else ((Field.TUN_DST, vtep.low32),)
-    return (
-        Flow(
-            kind,
-            Table.EGRESS,
-            priority + _TAGGED_FIRST,
-            match(ANY_VLAN, *to),
-            (PopVlan(), Output(port)),
-        ),
-        Flow(kind, Table.EGRESS, priority, match(*to), (Output(port),)),
+def _peer_port(priority: int, port: int, *more: tuple[Field, int]) -> Flow:
+    return Flow(
+        Kind.TUNNEL_PEER_PORT,
+        Table.FROM_TUNNEL,
+        priority,
+        match((Field.IN_PORT, port), *more),
+        (),
+        Table.TO_LOCAL,
     )
 
 
-def vtep_flows(bridge: Bridge, egress: Egress, vtep: VtepIp) -> Iterator[Flow]:
-    """A VTEP of the fabric may send on the flow-based port, and is reached by its own port."""
-    if egress.flow_port is not None and not egress.presumed:
-        yield Flow(
-            Kind.TUNNEL_VTEP,
-            Table.FROM_TUNNEL,
-            VTEP_PRIORITY,
-            match((Field.IN_PORT, egress.flow_port), (Field.TUN_SRC, vtep.low32)),
-            (),
-            Table.TO_LOCAL,
-        )
-    port = egress.peers.get(vtep)
-    if port is not None:
-        yield from _egress_flows(Kind.EGRESS_VTEP, EGRESS_PEER_PRIORITY, port, vtep)
+def _egress_flows(
+    egress: Egress, priority: int, port: int, vtep: VtepIp | None
+) -> tuple[Flow, Flow]:
+    """A tunnel carries frames untagged (RFC 7348, 6.1): the local VLAN ends here.
+
+    A port with a VNI of its own (none given: 0) would put other networks' frames into that one.
+    """
+    to = () if vtep is None else ((Field.TUN_DST, vtep.low32),)
+    only = ((Field.TUN_ID, 0),) if port in egress.keyless else ()
+    return (
+        Flow(
+            Kind.EGRESS_VTEP,
+            Table.EGRESS,
+            priority + _TAGGED_FIRST,
+            match(ANY_VLAN, *to, *only),
+            (PopVlan(), Output(port)),
+        ),
+        Flow(Kind.EGRESS_VTEP, Table.EGRESS, priority, match(*to, *only), (Output(port),)),
+    )
+
+
+def vtep_flows(topology: Topology, bridge: Bridge, egress: Egress, vtep: VtepIp) -> Iterator[Flow]:
+    """A VTEP is reached by its own port if it has one; what it may send.
+
+    A host of the fabric may send on the flow-based port as well; a foreign VTEP on any, but only
+    in the networks that it was declared with and that this host carries.
+    """
+    foreign = topology.vteps.get(vtep)
+    if topology.host_at(vtep) is not None:
+        for port in egress.flow_ports:
+            yield Flow(
+                Kind.TUNNEL_VTEP,
+                Table.FROM_TUNNEL,
+                VTEP_PRIORITY,
+                match((Field.IN_PORT, port), (Field.TUN_SRC, vtep.low32)),
+                (),
+                Table.TO_LOCAL,
+            )
+    elif foreign is not None:
+        for vni in foreign.vnis:
+            network = topology.networks.get(vni)
+            if network is not None and topology.is_member(bridge.dpid, vni):
+                yield from foreign_source(network, vtep, foreign.learning, bridge.meters)
+    own = egress.peers.get(vtep)
+    if own is not None:
+        yield from _egress_flows(egress, EGRESS_PEER_PRIORITY, own, vtep)
 
 
 def flow_port_flows(egress: Egress) -> tuple[Flow, ...]:
     """All other VTEPs are reached by the flow-based port, which takes its address from tun_dst."""
     if egress.flow_port is None:
         return ()
-    return _egress_flows(Kind.EGRESS_VTEP, EGRESS_FLOW_PRIORITY, egress.flow_port, None)
+    return _egress_flows(egress, EGRESS_FLOW_PRIORITY, egress.flow_port, None)
 
 
 # Networks
@@ -264,32 +333,68 @@ def egress_flood(egress: Egress, network: Network) -> Iterator[Flow]:
 
 def network_flows(bridge: Bridge, egress: Egress, network: Network) -> Iterator[Flow]:
     """A network's way in from br-int, its way out to it, and its misses."""
-    yield from unknown_source(network, bridge.meters)
-    yield from unknown_arp_binding(network, bridge.meters)
+    if network.port_security:
+        yield from secure_in(network)
+    else:
+        yield from unknown_source(network, bridge.meters)
+        yield from unknown_binding(network, bridge.meters)
     yield from deliver(bridge, network)
-    yield from unknown_unicast_drop(network)
     yield arp_probes(network.vni)
-    yield flood(network.vni)
+    yield from nd_policy(network.vni, network.arp_responder, bridge.nd, bridge.meters)
+    server = dhcp_server(network)
+    if server is not None and server != network.gateway:
+        yield dhcp_server_arp(network.vni, server)
+    yield from bum_flows(network, bridge.meters)
     yield from egress_flood(egress, network)
 
 
+def dhcp_server(network: Network) -> Ip | None:
+    """The DHCP responder's address: the gateway's, else the last of the first IPv4 subnet."""
+    if not network.dhcp or network.gateway is not None:
+        return network.gateway if network.dhcp else None
+    subnet = next(subnet for subnet in network.subnets if subnet.is_v4)
+    size = 1 << (subnet.width_bits - subnet.bits)
+    return Ip.v4(subnet.value + max(0, size - 2))
+
+
+def service_flows(topology: Topology, bridge: Bridge, network: Network, vm: Vm) -> Iterator[Flow]:
+    """What of a registered VM's frames its own host shows to the controller."""
+    if network.dhcp and any(ip.is_v4 and network.subnet_of(ip) for ip in vm.ips):
+        yield dhcp_request(network, vm.mac, bridge.meters)
+    for vip in topology.vips_of(network.vni, vm.mac):
+        if vip.holder != vm.mac:
+            if network.port_security:
+                yield from secure_vip_claim(network.vni, vm.mac, vip.ip, bridge.meters)
+            else:
+                yield from vip_claim(network, vm.mac, vip.ip, bridge.meters)
+
+
 def flood_group(topology: Topology, bridge: Bridge, egress: Egress, network: Network) -> FloodGroup:
-    """One bucket for each VTEP of the network, and unproven ports if it is everywhere."""
+    """One bucket for each VTEP of the network, and unproven ports while they are trusted."""
     untag: tuple[Action, ...] = () if network.vlan is None else (PopVlan(),)
     ways: dict[tuple[Action, ...], None] = {}
     own = topology.hosts.get(bridge.dpid)
-    for dpid in topology.members(network.vni):
-        vtep = topology.hosts[dpid].vtep if dpid in topology.hosts else None
-        if dpid == bridge.dpid or vtep is None or (own is not None and vtep == own.vtep):
+    for vtep in _vteps_of(topology, bridge, network):
+        if own is not None and vtep == own.vtep:
             continue
         port = egress.peers.get(vtep)
         if port is not None:
-            ways[Output(port),] = None
-        elif egress.flow_port is not None:
+            if egress.carries(port, network.vni):
+                ways[Output(port),] = None
+        elif egress.flow_port is not None and egress.carries(egress.flow_port, network.vni):
             ways[SetField(Field.TUN_DST, vtep.low32), Output(egress.flow_port)] = None
-    if network.everywhere and not (egress.presumed and ways):
+    if network.vni == 0 and bridge.trusting and not (egress.presumed and ways):
         for port in egress.unproven:
             ways[Output(port),] = None
     return FloodGroup(
         group_id(network.vni), tuple(Bucket((*untag, *way)) for way in sorted(ways, key=repr))
     )
+
+
+def _vteps_of(topology: Topology, bridge: Bridge, network: Network) -> Iterator[VtepIp]:
+    """The VTEPs of a network's other hosts, and its foreign ones."""
+    for dpid in topology.members(network.vni):
+        vtep = topology.hosts[dpid].vtep if dpid in topology.hosts else None
+        if dpid != bridge.dpid and vtep is not None:
+            yield vtep
+    yield from topology.foreign_in(network.vni)

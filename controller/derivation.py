@@ -16,23 +16,31 @@ from controller.bridges import (
     network_flows,
     port_flows,
     probe_flow,
+    service_flows,
     vtep_flows,
 )
-from controller.desired import Timing, group_id, ip_unit, mac_unit
+from controller.desired import conversation, ip_unit, mac_unit
+from controller.flow import Flow
 from controller.learning import Ages
+from controller.pipeline import Table
 from controller.replica import PRIVATE, Replica
 from controller.tables import FlowTable, Unit
+from controller.terms import Timing, UnitFlows, group_id
 from controller.wire import encode
 from topology.model import (
     Change,
     Delta,
     Host,
+    Key,
     LearnedMac,
     MacKey,
     Network,
+    Put,
     Remove,
     Topology,
+    Vip,
     Vm,
+    Vtep,
 )
 from topology.types import VtepIp
 
@@ -53,34 +61,80 @@ class Derivation:
 
     def apply(self, change: Change) -> None:
         """Take one change of the facts, and put what follows from it into the tables."""
+        carried = self._carried(change)
         delta = self.topology.apply(change)
         if delta.before == delta.after:
             return
         for fact in (delta.after, delta.before):
             match fact:
                 case Vm():
-                    self._vm_changed(delta)
+                    self._vm_changed(delta, carried)
                 case LearnedMac():
                     self._learned_changed(delta)
                 case Network():
                     self._network_changed(fact.vni)
                 case Host():
                     self._host_changed(delta, fact.dpid)
+                case Vtep():
+                    self._vtep_changed(delta, fact.ip)
+                case Vip():
+                    self._vip_changed(delta)
                 case _:
                     continue
             return
 
-    def _vm_changed(self, delta: Delta) -> None:
+    def _carried(self, change: Change) -> dict[int, bool]:
+        """Which of the hosts that a VM's change concerns carry its network now."""
+        key: Key = -1
+        if isinstance(change, Put) and isinstance(change.fact, Vm):
+            key = change.fact.key
+        elif isinstance(change, Remove) and change.kind is Vm:
+            key = change.key
+        if not isinstance(key, tuple):
+            return {}
+        wanted = change.fact if isinstance(change, Put) else None
+        return {
+            int(vm.host): self.topology.is_member(vm.host, key[0])
+            for vm in (wanted, self.topology.vms.get(key))
+            if isinstance(vm, Vm)
+        }
+
+    def _vm_changed(self, delta: Delta, carried: dict[int, bool]) -> None:
         vms = [fact for fact in (delta.before, delta.after) if isinstance(fact, Vm)]
         vni, mac = vms[0].key
         if delta.after is not None and (vni, mac) in self.topology.learned:
             self.apply(Remove(LearnedMac, (vni, mac)))
         hosts = {int(vm.host) for vm in vms}
         self._touch_mac(vni, mac)
-        self._touch_ips(vni, {int(ip) for vm in vms for ip in vm.ips})
-        network = self.topology.networks.get(vni)
-        if network is not None and not network.everywhere:
-            self._membership_changed(vni, hosts)
+        vips = {int(vip.ip) for vip in self.topology.vips_of(vni, mac)}
+        self._touch_ips(vni, {int(ip) for vm in vms for ip in vm.ips} | vips)
+        self._refresh_services(vni, mac, hosts)
+        changed = {
+            host for host, was in carried.items() if self.topology.is_member(host, vni) != was
+        }
+        if changed:
+            self._membership_changed(vni, changed)
+
+    def _vip_changed(self, delta: Delta) -> None:
+        vips = [fact for fact in (delta.before, delta.after) if isinstance(fact, Vip)]
+        vni, ip = vips[0].key
+        self._touch_ips(vni, {ip})
+        for mac in {mac for vip in vips for mac in vip.macs}:
+            self._touch_mac(vni, mac)
+            vm = self.topology.vms.get((vni, mac))
+            if vm is not None:
+                self._refresh_services(vni, mac, {int(vm.host)})
+
+    def _vtep_changed(self, delta: Delta, ip: VtepIp) -> None:
+        vteps = [fact for fact in (delta.before, delta.after) if isinstance(fact, Vtep)]
+        place = vteps[0].location
+        for key in (*self.topology.vms_on(place), *self.topology.learned_on(place)):
+            self._touch_mac(*key)
+        if delta.after is None:
+            for key in list(self.topology.learned_on(place)):
+                self.apply(Remove(LearnedMac, key))
+        for replica in self.replicas.values():
+            self.refresh_bridge(replica)
 
     def _learned_changed(self, delta: Delta) -> None:
         facts = [fact for fact in (delta.before, delta.after) if isinstance(fact, LearnedMac)]
@@ -99,8 +153,15 @@ class Derivation:
             for key in keys:
                 self._touch_mac(*key)
             self._touch_ips(vni, self._ips_of(keys))
+            for vni_, ip in list(self.topology.vips):
+                if vni_ == vni:
+                    self._touch_ips(vni, {ip})
         for replica in self.replicas.values():
             self._refresh_network(replica, vni)
+            self._refresh_foreign(replica, vni)
+            for key in self.topology.vms_on(replica.dpid):
+                if key[0] == vni:
+                    self._refresh_service(replica, *key)
         if vni not in self.topology.networks:
             self.tables.pop(vni, None)
 
@@ -135,24 +196,49 @@ class Derivation:
         for dpid, replica in self.replicas.items():
             if dpid in changed or vni in replica.tables:
                 self._refresh_network(replica, vni)
+                self._refresh_foreign(replica, vni)
 
     def _touch_mac(self, vni: int, mac: int, *, renew: bool = False) -> None:
-        flows = mac_unit(self.topology, vni, mac, self.timing)
-        unit = None if flows is None else Unit.of(flows)
-        self._put(vni, ("mac", mac), unit, renew=renew)
+        self._put(vni, ("mac", mac), mac_unit(self.topology, vni, mac, self.timing), renew=renew)
 
     def _touch_ips(self, vni: int, ips: Iterable[int], *, renew: bool = False) -> None:
         for ip in ips:
-            flows = ip_unit(self.topology, vni, ip, self.timing)
-            unit = None if flows is None else Unit.of(flows)
-            self._put(vni, ("ip", ip), unit, renew=renew)
+            self._put(vni, ("ip", ip), ip_unit(self.topology, vni, ip, self.timing), renew=renew)
 
-    def _put(self, vni: int, key: tuple[str, int], unit: Unit | None, *, renew: bool) -> None:
+    def _put(self, vni: int, key: tuple[str, int], flows: UnitFlows | None, *, renew: bool) -> None:
         table = self.tables.get(vni)
-        if table is not None and table.put(key, unit, renew=renew):
+        if table is None:
+            return
+        if self._is_reactive(vni):
+            for replica in self.replicas.values():
+                replica.revise((vni, *key), self._conversation(replica, flows))
+                self.woken.add(replica.dpid)
+            flows = _without_conversations(flows)
+        if table.put(key, None if flows is None else Unit.of(flows), renew=renew):
             for dpid, replica in self.replicas.items():
                 if vni in replica.tables:
                     self.woken.add(dpid)
+
+    # Conversations of reactive networks
+
+    def _is_reactive(self, vni: int) -> bool:
+        network = self.topology.networks.get(vni)
+        return network is not None and network.mode == "reactive"
+
+    def _conversation(self, replica: Replica, flows: UnitFlows | None) -> tuple[Flow, ...]:
+        return () if flows is None else conversation(flows, replica.dpid)
+
+    def converse(self, replica: Replica, vni: int, what: str, value: int) -> bool:
+        """Have a host hold the flows towards a MAC or IP; False if nothing is known of it."""
+        if not self._is_reactive(vni) or vni not in replica.tables:
+            return False
+        unit = mac_unit if what == "mac" else ip_unit
+        flows = self._conversation(replica, unit(self.topology, vni, value, self.timing))
+        if not flows:
+            return False
+        replica.converse((vni, what, value), flows)
+        self.woken.add(replica.dpid)
+        return True
 
     # A bridge's private table
 
@@ -162,19 +248,23 @@ class Derivation:
         egress = Egress.of(self.topology, bridge)
         private = replica.private
         private.put("base", Unit.private((*base_flows(), probe_flow(bridge.meters))))
-        private.put("ports", Unit.private(port_flows(bridge, egress)))
+        private.put("ports", Unit.private(port_flows(self.topology, bridge, egress)))
         private.put("flow port", Unit.private(flow_port_flows(egress)))
         vteps = {host.vtep for host in self.topology.hosts.values() if host.vtep is not None}
+        vteps |= {vtep.ip for vtep in self.topology.vteps.values()}
         known = {key[1] for key in private.units if isinstance(key, tuple) and key[0] == "vtep"}
         for vtep in vteps | known:
             self._refresh_vtep(replica, egress, vtep)
         for vni in {*self.topology.networks, *replica.tables} - {PRIVATE}:
             self._refresh_network(replica, vni, egress)
+        for key in self.topology.vms_on(replica.dpid):
+            self._refresh_service(replica, *key)
         self.woken.add(replica.dpid)
 
     def _refresh_vteps(self, replica: Replica, vteps: set[VtepIp]) -> None:
         egress = Egress.of(self.topology, replica.bridge)
-        replica.private.put("ports", Unit.private(port_flows(replica.bridge, egress)))
+        flows = port_flows(self.topology, replica.bridge, egress)
+        replica.private.put("ports", Unit.private(flows))
         for vtep in vteps:
             self._refresh_vtep(replica, egress, vtep)
         for vni in set(replica.tables) - {PRIVATE}:
@@ -183,9 +273,31 @@ class Derivation:
     def _refresh_vtep(self, replica: Replica, egress: Egress, vtep: VtepIp) -> None:
         host = self.topology.host_at(vtep)
         unit = None
-        if host is not None and host.dpid != replica.dpid:
-            unit = Unit.private(vtep_flows(replica.bridge, egress, vtep))
+        if host is None or host.dpid != replica.dpid:
+            unit = Unit.private(vtep_flows(self.topology, replica.bridge, egress, vtep))
         replica.private.put(("vtep", vtep), unit)
+
+    def _refresh_foreign(self, replica: Replica, vni: int) -> None:
+        vteps = self.topology.foreign_in(vni)
+        if vteps:
+            egress = Egress.of(self.topology, replica.bridge)
+            for vtep in vteps:
+                self._refresh_vtep(replica, egress, vtep)
+
+    def _refresh_services(self, vni: int, mac: int, places: Iterable[int]) -> None:
+        for place in places:
+            replica = self.replicas.get(place)
+            if replica is not None:
+                self._refresh_service(replica, vni, mac)
+
+    def _refresh_service(self, replica: Replica, vni: int, mac: int) -> None:
+        network = self.topology.networks.get(vni)
+        vm = self.topology.vms.get((vni, mac))
+        unit = None
+        if network is not None and vm is not None and vm.host == replica.dpid:
+            unit = Unit.private(service_flows(self.topology, replica.bridge, network, vm))
+        if replica.private.put(("vm", vni, mac), unit):
+            self.woken.add(replica.dpid)
 
     def _refresh_network(self, replica: Replica, vni: int, egress: Egress | None = None) -> None:
         network = self.topology.networks.get(vni)
@@ -194,6 +306,7 @@ class Derivation:
             private.put(("net", vni), None)
             private.put_group(group_id(vni), None)
             replica.unfollow(vni)
+            self._end_conversations(replica, vni)
         else:
             egress = egress or Egress.of(self.topology, replica.bridge)
             flows = network_flows(replica.bridge, egress, network)
@@ -201,4 +314,18 @@ class Derivation:
             group = flood_group(self.topology, replica.bridge, egress, network)
             private.put_group(group.group_id, encode.encode_buckets(group))
             replica.follow(vni, self.tables[vni])
+            if network.mode == "proactive":
+                self._end_conversations(replica, vni)
         self.woken.add(replica.dpid)
+
+    def _end_conversations(self, replica: Replica, vni: int) -> None:
+        for key in replica.conversations(vni):
+            replica.hang_up(key)
+
+
+def _without_conversations(flows: UnitFlows | None) -> UnitFlows | None:
+    """What every host of a reactive network holds of a fact: not how to reach it."""
+    if flows is None:
+        return None
+    heard = tuple(flow for flow in flows.remote if flow.table == Table.FROM_TUNNEL)
+    return UnitFlows(flows.owner, heard, flows.local)

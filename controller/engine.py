@@ -11,13 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from controller import frames, learning, probes
-from controller.bridges import (
-    Bridge,
-    Egress,
-    PortNames,
-)
+from controller.bridges import Bridge, Egress, PortNames
 from controller.derivation import Derivation
-from controller.desired import Timing
 from controller.events import (
     BarrierAnswered,
     BundleCommitted,
@@ -30,11 +25,23 @@ from controller.events import (
     Received,
     Tick,
 )
-from controller.pipeline import PROBE_ETH_TYPE, SOURCE_KINDS, Kind, cookie_kind
+from controller.flow import Field
+from controller.learning import Limits
+from controller.packets import PacketIns
+from controller.pipeline import (
+    ND_RESPONDER_KINDS,
+    PROBE_ETH_TYPE,
+    PROBE_VNI,
+    SOURCE_KINDS,
+    Kind,
+    Table,
+    cookie_kind,
+)
 from controller.prober import Prober
 from controller.refusals import explain
 from controller.replica import PRIVATE, Findings, Replica, State
 from controller.service import Applied, Ticket
+from controller.terms import Timing
 from controller.wire import decode
 from topology.model import (
     Change,
@@ -45,9 +52,10 @@ from topology.model import (
     Network,
     Put,
     Remove,
+    Vip,
     Vm,
 )
-from topology.types import Dpid, Mac, Vlan, VtepIp
+from topology.types import Dpid, Ip, Location, Mac, Vlan, VtepIp
 
 ARRIVALS_S, ARRIVALS_HOLD_S = 1.5, 30.0
 """Hosts that connect closer together than this come as a group; and how long a group may take."""
@@ -59,6 +67,7 @@ class Settings:
 
     names: PortNames = field(default_factory=PortNames)
     learn_timeout_s: int = 300
+    limits: Limits = field(default_factory=Limits)
 
 
 class Engine:
@@ -72,9 +81,11 @@ class Engine:
         self.tables = self._derivation.tables
         self.replicas = self._derivation.replicas
         self._prober = Prober(self.topology, self.replicas, secret)
+        self.packets = PacketIns(self._derivation, settings.limits)
         self._secret = secret
         self._effects = Effects()
         self._last_arrival_s = float("-inf")
+        self._forget_moves_s = float("-inf")
         self._knows_all_s: float | None = None  # when whatever was taught before is over
 
     # Events
@@ -112,16 +123,18 @@ class Engine:
         return effects
 
     def _connected(self, event: Connected, now_s: float) -> None:
-        names = self.settings.names
-        bridge = Bridge.of_ports(event.dpid, event.ports, names, meters=True)
+        host = self.topology.hosts.get(event.dpid, Host(Dpid(event.dpid)))
+        bridge = Bridge(
+            event.dpid, names=self.settings.names, trusting=not host.seen_remotes
+        ).with_ports(event.ports)
         replica = Replica(event.epoch, event.peer, bridge, now_s)
         replica.ports = dict(event.ports)
         self.replicas[event.dpid] = replica
         self._last_arrival_s = now_s
-        host = self.topology.hosts.get(event.dpid, Host(Dpid(event.dpid)))
         if event.address is not None and host.seen_address != event.address:
             host = replace(host, seen_address=event.address, seen_vtep=None)
         self._sight(host)
+        self._succeed(host)
         replica.greet()
         self._derivation.refresh_bridge(replica)
         self._prober.probe(replica, now_s)
@@ -144,10 +157,13 @@ class Engine:
                     self._audited(replica, now_s)
             case BundleCommitted(bundle_id):
                 replica.bundle_committed(bundle_id)
+            case decode.FlowRemoved(cookie, timed_out):
+                if timed_out and replica.fell_silent(cookie):
+                    self._effects.wake.add(replica.dpid)
             case decode.PortStatus():
                 self._port_changed(replica, event.message, now_s)
             case decode.SwitchError():
-                self._refused(replica, event.message)
+                self._refused(replica, event.message, now_s)
 
     # Hosts as they are seen
 
@@ -157,9 +173,29 @@ class Engine:
             self._derivation.apply(Put(host))
             self._effects.remember.add(host.dpid)
 
+    def _succeed(self, host: Host) -> None:
+        """A bridge that was made anew has another dpid: the old one's address is its own now."""
+        for old in list(self.topology.hosts.values()):
+            if old.dpid in self.replicas or old.dpid == host.dpid or old.declared_vtep is not None:
+                continue
+            if host.vtep is not None and old.vtep == host.vtep:
+                self._sight(replace(old, seen_address=None, seen_vtep=None))
+
     def _with_sightings(self, change: Change) -> Change:
-        """A host's declared facts change only what is declared: sightings are the engine's."""
-        if not isinstance(change, Put) or not isinstance(change.fact, Host):
+        """A host's declared facts change only what is declared: sightings are the engine's.
+
+        A host that connected while it was being deleted is there, as what was seen of it.
+        """
+        if isinstance(change, Remove):
+            there = self.topology.hosts.get(change.key) if isinstance(change.key, int) else None
+            if change.kind is not Host or there is None or there.dpid not in self.replicas:
+                return change
+            self._effects.remember.add(there.dpid)
+            return Put(replace(there, name=None, declared_vtep=None, declared_remotes=()))
+        if isinstance(change.fact, Vip):
+            vip = self.topology.vips.get(change.fact.key)
+            return change if vip is None else Put(replace(change.fact, holder=vip.holder))
+        if not isinstance(change.fact, Host):
             return change
         seen = self.topology.hosts.get(change.fact.dpid)
         if seen is None:
@@ -170,6 +206,7 @@ class Engine:
                 seen_address=seen.seen_address,
                 seen_vtep=seen.seen_vtep,
                 seen_remotes=seen.seen_remotes,
+                seen_keyless=seen.seen_keyless,
             )
         )
 
@@ -180,21 +217,26 @@ class Engine:
         else:
             ports[status.port.number] = status.port.name
         old = replica.bridge
-        bridge = Bridge.of_ports(old.dpid, ports, self.settings.names, old.meters)
+        bridge = old.with_ports(ports)
         if bridge != old:
             replica.bridge = bridge
             self._derivation.refresh_bridge(replica)
             replica.connected_s = replica.next_probe_s = now_s
 
-    def _refused(self, replica: Replica, error: decode.SwitchError) -> None:
+    def _refused(self, replica: Replica, error: decode.SwitchError, now_s: float) -> None:
         refusal = explain(error)
         if refusal.ignorable:
             return
         if refusal.meter and replica.bridge.meters:
             replica.bridge = replace(replica.bridge, meters=False)
             self._derivation.refresh_bridge(replica)
+        elif refusal.cookie is not None and cookie_kind(refusal.cookie) in ND_RESPONDER_KINDS:
+            if not replica.bridge.nd:
+                return
+            replica.bridge = replace(replica.bridge, nd=False)
+            self._derivation.refresh_bridge(replica)
         elif refusal.cookie is not None:
-            replica.reject(refusal.cookie, refusal.text)
+            replica.reject(refusal.cookie, refusal.text, now_s)
         self._effects.log.append(f"host {replica.dpid} refused: {refusal.text}")
 
     # Audits
@@ -220,24 +262,53 @@ class Engine:
         self._effects.wake.add(replica.dpid)
 
     def _adopt(self, replica: Replica, left: Iterable[decode.FlowEntry], now_s: float) -> None:
-        """Learn back, from its own flows, what a host had taught before this controller started."""
-        ages: dict[MacKey, tuple[float, dict[int, float]]] = {}
+        """Learn back, from its own flows, what a host had taught before this controller started.
+
+        And take the conversations of reactive networks up again that it was holding.
+        """
+        heard: dict[tuple[MacKey, Location], tuple[float, dict[Ip, float]]] = {}
+        talks: list[tuple[int, str, int]] = []
         for entry in left:
-            if cookie_kind(entry.cookie) not in SOURCE_KINDS or not entry.raw:
+            if cookie_kind(entry.cookie) is None or not entry.raw:
                 continue
-            source = decode.source_match(entry)
-            vni = self._vni_on(source.vlan_vid & 0xFFF)
-            if vni is None or not Mac(source.eth_src).is_station:
-                continue
-            seen_s = now_s - entry.duration_s
-            best_s, ips = ages.setdefault((vni, source.eth_src), (seen_s, {}))
-            if source.arp_spa is not None:
-                ips[source.arp_spa] = seen_s
-            ages[vni, source.eth_src] = (max(best_s, seen_s), ips)
-        for (vni, mac), (seen_s, ips) in ages.items():
-            entry_or_none = learning.recall(self.topology, vni, mac, replica.dpid, seen_s, ips)
-            if entry_or_none is not None:
-                self._derivation.apply(Put(entry_or_none))
+            fields = decode.entry_match(entry)
+            if cookie_kind(entry.cookie) in SOURCE_KINDS:
+                self._recall(replica, entry, fields, heard, now_s)
+            elif entry.idle_timeout_s:
+                talks += _conversation_of(entry, fields)
+        for ((vni, mac), place), (seen_s, ips) in heard.items():
+            known = learning.recall(self.topology, vni, mac, place, seen_s, ips)
+            if known is not None:
+                self._derivation.apply(Put(known))
+        for talk in talks:
+            self._derivation.converse(replica, *talk)
+
+    def _recall(
+        self,
+        replica: Replica,
+        entry: decode.FlowEntry,
+        fields: dict[Field, int],
+        heard: dict[tuple[MacKey, Location], tuple[float, dict[Ip, float]]],
+        now_s: float,
+    ) -> None:
+        vni, place = self._vni_on(fields.get(Field.VLAN_VID, 0) & 0xFFF), replica.dpid
+        where: Location = place
+        if Field.TUN_SRC in fields:
+            vtep = self.topology.vteps.get(Ip.v4(fields[Field.TUN_SRC]))
+            if vtep is None:
+                return
+            vni, where = fields.get(Field.TUN_ID), vtep.location
+        mac = fields.get(Field.ETH_SRC, 0)
+        if vni is None or not Mac(mac).is_station:
+            return
+        seen_s = now_s - entry.duration_s
+        best_s, ips = heard.setdefault(((vni, mac), where), (seen_s, {}))
+        if Field.ARP_SPA in fields:
+            ips[Ip.v4(fields[Field.ARP_SPA])] = seen_s
+        for name in (Field.IPV6_SRC, Field.ND_TARGET):
+            if name in fields:
+                ips[Ip(fields[name])] = seen_s
+        heard[(vni, mac), where] = (max(best_s, seen_s), ips)
 
     def _vni_on(self, vlan: int) -> int | None:
         wanted = Vlan(vlan) if vlan else None
@@ -261,15 +332,11 @@ class Engine:
     def _packet_in(self, replica: Replica, packet: decode.PacketIn, now_s: float) -> None:
         kind = cookie_kind(packet.cookie)
         frame = frames.parse(packet.frame)
-        if frame is None:
+        if frame is None or kind is None:
             return
-        if kind in (Kind.LOCAL_UNKNOWN, Kind.LOCAL_ARP):
-            if packet.in_port != replica.bridge.patch_port:
-                return
-            entry = learning.observe(self.topology, packet.tun_id, replica.dpid, frame, now_s)
-            if entry is not None:
-                self._derivation.apply(Put(entry))
-        elif kind is Kind.PROBE_IN and frame.eth_type == PROBE_ETH_TYPE:
+        if kind is not Kind.PROBE_IN:
+            self.packets.take(replica, kind, packet, frame, now_s, self._effects)
+        elif frame.eth_type == PROBE_ETH_TYPE and packet.in_port != replica.bridge.patch_port:
             probe = probes.decode(frame.payload, self._secret)
             if probe is not None:
                 self._probe_arrived(replica, packet, probe, now_s)
@@ -287,10 +354,16 @@ class Engine:
         if vtep is None or port_name is None:
             return
         host = self.topology.hosts[sender.dpid]
+        if probe.keyed:
+            host = host.seen_key(port_name, lost=packet.tun_id != PROBE_VNI)
+            self._sight(host)
         known = host.remote_of(port_name)
         if not probe.addressed:
+            sender.forget_addressed(probe.port)
             self._sight(host.seen(port_name, vtep))
-        elif known not in (vtep, "flow"):
+        elif known not in (vtep, "flow") and sender.shows_flow_based(
+            probe.port, vtep, probe.sent_s
+        ):
             self._sight(host.seen(port_name, "flow"))
         if sender.holding and not self._must_wait(sender, now_s):
             self._release(sender, now_s)
@@ -318,10 +391,19 @@ class Engine:
                 self._derivation.apply(Put(left))
             else:
                 self._derivation.ages.note(entry)
+        if now_s >= self._forget_moves_s:
+            self._forget_moves_s = now_s + 60.0
+            self.packets.moves.forget(now_s)
         for replica in self.replicas.values():
+            if replica.bridge.trusting and now_s >= replica.trust_until_s:
+                replica.bridge = replace(replica.bridge, trusting=False)
+                self._derivation.refresh_bridge(replica)
             if now_s >= replica.next_probe_s:
                 self._prober.probe(replica, now_s)
                 self._effects.wake.add(replica.dpid)
+            if replica.is_stuck(now_s):
+                self._effects.log.append(f"host {replica.dpid} does not finish its dump of flows")
+                self._effects.close.add(replica.dpid)
             if replica.holding and not self._must_wait(replica, now_s):
                 self._release(replica, now_s)
             if replica.state is State.LIVE and now_s >= replica.next_audit_s:
@@ -343,27 +425,28 @@ class Engine:
 
     # Questions
 
-    def ticket(self, changes: Iterable[Change]) -> Ticket:
-        """What to wait for, so that these changes (applied already) are on every switch."""
-        vnis: set[int] = set()
-        hosts_changed = False
-        for change in changes:
-            match change:
-                case Put(Vm(vni=vni)) | Put(Network(vni=vni)):
-                    vnis.add(vni)
-                case Remove(kind, key) if kind is Vm and isinstance(key, tuple):
-                    vnis.add(key[0])
-                case Remove(kind, int(key)) if kind is Network:
-                    vnis.add(key)
-                case _:
-                    hosts_changed = True
+    def followers(self, changes: Iterable[Change]) -> set[int]:
+        """The connected hosts that a write concerns, as the facts are now."""
+        vnis, everybody = _concerned(changes)
+        return {
+            dpid
+            for dpid, replica in self.replicas.items()
+            if everybody or vnis & replica.tables.keys()
+        }
+
+    def ticket(self, changes: Iterable[Change], departing: Iterable[int] = ()) -> Ticket:
+        """What to wait for, so that these changes (applied already) are on every switch.
+
+        ``departing`` carried these networks before, and may be losing them by these changes.
+        """
+        changes = list(changes)
+        vnis, everybody = _concerned(changes)
         targets = []
-        for dpid, replica in self.replicas.items():
-            followed = replica.tables.keys() if hosts_changed else vnis & replica.tables.keys()
-            if followed or hosts_changed:
-                keys = {*followed, PRIVATE}
-                revs = tuple((key, replica.tables[key].rev) for key in sorted(keys))
-                targets.append((dpid, revs))
+        for dpid in sorted(self.followers(changes) | set(departing) & self.replicas.keys()):
+            replica = self.replicas[dpid]
+            followed = replica.tables.keys() if everybody else vnis & replica.tables.keys()
+            keys = sorted({*followed, PRIVATE})
+            targets.append((dpid, tuple((key, replica.tables[key].rev) for key in keys)))
         return Ticket(tuple(targets))
 
     def applied(self, ticket: Ticket) -> Applied:
@@ -383,3 +466,34 @@ class Engine:
         if replica.state is State.LIVE:
             replica.start_audit(now_s)
         return Effects(wake={dpid})
+
+
+def _conversation_of(
+    entry: decode.FlowEntry, fields: dict[Field, int]
+) -> list[tuple[int, str, int]]:
+    """Which conversation a flow of a dump belongs to."""
+    vni = fields.get(Field.TUN_ID, -1)
+    if entry.table == Table.UNICAST and Field.ETH_DST in fields:
+        return [(vni, "mac", fields[Field.ETH_DST])]
+    if entry.table == Table.FLOOD and Field.ARP_TPA in fields:
+        return [(vni, "ip", Ip.v4(fields[Field.ARP_TPA]))]
+    if entry.table in (Table.FLOOD, Table.ND_REPLY) and Field.ND_TARGET in fields:
+        return [(vni, "ip", fields[Field.ND_TARGET])]
+    return []
+
+
+def _concerned(changes: Iterable[Change]) -> tuple[set[int], bool]:
+    """The networks that changes are about; or whether they are everybody's business."""
+    vnis: set[int] = set()
+    everybody = False
+    for change in changes:
+        match change:
+            case Put(Vm(vni=vni)) | Put(Network(vni=vni)) | Put(Vip(vni=vni)):
+                vnis.add(vni)
+            case Remove(kind, key) if kind in (Vm, Vip) and isinstance(key, tuple):
+                vnis.add(key[0])
+            case Remove(kind, int(key)) if kind is Network:
+                vnis.add(key)
+            case _:
+                everybody = True
+    return vnis, everybody

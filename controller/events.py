@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from controller.wire.decode import PacketIn, PortStatus, SwitchError
-from topology.model import Change
-from topology.types import VtepIp
+from controller.wire.decode import FlowRemoved, PacketIn, PortStatus, SwitchError
+from topology.model import Change, IpKey, MacKey
+from topology.types import Location, VtepIp
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class BundleCommitted:
 
 
 Message: TypeAlias = (
-    PacketIn | PortStatus | SwitchError | DumpPart | BarrierAnswered | BundleCommitted
+    PacketIn | FlowRemoved | PortStatus | SwitchError | DumpPart | BarrierAnswered | BundleCommitted
 )
 
 
@@ -78,9 +78,16 @@ Event: TypeAlias = Connected | Lost | Received | Committed | Tick
 
 @dataclass(slots=True)
 class Effects:
-    """What the edge has to do: wake these switches' senders, remember these hosts, tell waiters."""
+    """What the edge has to do.
+
+    Wake these switches' senders; store what was seen of these hosts, and who holds these virtual
+    IPs; commit these registered VMs' moves; close these connections; tell waiters; log.
+    """
 
     wake: set[int] = field(default_factory=set)
     remember: set[int] = field(default_factory=set)
+    holders: set[IpKey] = field(default_factory=set)
+    moves: dict[MacKey, Location] = field(default_factory=dict)
+    close: set[int] = field(default_factory=set)
     confirmed: bool = False
     log: list[str] = field(default_factory=list)

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable
 
-from controller.bridges import (
-    Egress,
-    base_flows,
-    flow_port_flows,
-    network_flows,
-    port_flows,
-    probe_flow,
-    vtep_flows,
-)
-from controller.desired import UnitFlows, ip_unit, mac_unit
 from controller.engine import Engine
 from controller.flow import Flow, ofctl_actions, ofctl_match
 from controller.pipeline import WHY, Kind, cookie_kind
-from controller.replica import PRIVATE, Replica
+from controller.replica import PRIVATE
 from controller.service import FlowView
 from controller.wire.decode import FlowEntry
 from controller.wire.dumptext import actions_text, match_text
-from controller.wire.encode import cookie_of, encode_flow
-from topology.types import Ip, Mac
+from controller.wire.encode import cookie_of
+from controller.wire.readback import read_flow
+from topology.model import Topology
+from topology.types import Ip, Mac, VtepIp
 
 
-def flow_view(flow: Flow, subject: str | None = None) -> FlowView:
+def flow_view(add: bytes, subject: str | None = None) -> FlowView:
+    """An encoded flow, and what it is for."""
+    flow: Flow = read_flow(add)
     why = WHY[Kind(flow.kind)]
     return FlowView(
-        f"{cookie_of(encode_flow(flow)):#018x}",
+        f"{cookie_of(add):#018x}",
         flow.table,
         flow.priority,
         ofctl_match(flow.match),
@@ -54,8 +48,18 @@ def entry_view(entry: FlowEntry) -> FlowView:
 def flow_views(engine: Engine, dpid: int) -> list[FlowView]:
     """All that this bridge should hold, in table order, highest priority first."""
     replica = engine.replicas.get(dpid)
-    views = [] if replica is None else list(_private(engine, replica))
-    views.extend(_shared(engine, dpid))
+    topology = engine.topology
+    views: list[FlowView] = []
+    tables = {vni: engine.tables[vni] for vni in topology.networks_on(dpid)}
+    if replica is not None:
+        tables[PRIVATE] = replica.private
+    for vni, table in tables.items():
+        for key, unit in table.units.items():
+            subject = _subject(topology, vni, key)
+            views += [flow_view(add, subject) for add in unit.side(dpid)]
+    if replica is not None and replica.bridge.skips:
+        skipped = {kind.value for kind in replica.bridge.skips}
+        views = [view for view in views if int(view.cookie, 16) >> 48 & 0xFF not in skipped]
     return sorted(views, key=lambda view: (view.table, -view.priority, view.match))
 
 
@@ -67,48 +71,29 @@ def views_of(engine: Engine, dpid: int, cookies: Collection[int]) -> tuple[FlowV
     return tuple(view for view in flow_views(engine, dpid) if view.cookie in wanted)
 
 
-def _private(engine: Engine, replica: Replica) -> Iterator[FlowView]:
-    bridge = replica.bridge
-    egress = Egress.of(engine.topology, bridge)
-    for flow in (
-        *base_flows(),
-        probe_flow(bridge.meters),
-        *port_flows(bridge, egress),
-        *flow_port_flows(egress),
-    ):
-        yield flow_view(flow)
-    for host in engine.topology.hosts.values():
-        if host.vtep is not None and host.dpid != replica.dpid:
-            for flow in vtep_flows(bridge, egress, host.vtep):
-                yield flow_view(flow, f"host {host.name or host.dpid}")
-    for vni in replica.tables:
-        network = engine.topology.networks.get(vni) if vni != PRIVATE else None
-        if network is not None:
-            for flow in network_flows(bridge, egress, network):
-                yield flow_view(flow, f"network {network.name or network.vni}")
+def _subject(topology: Topology, vni: int, key: Hashable) -> str | None:
+    """Whom a unit is about, in words."""
+    match key:
+        case ("mac", int(mac)):
+            return _station(topology, vni, mac)
+        case (int(of), "mac", int(mac)):
+            return f"talks to {_station(topology, of, mac)}"
+        case ("ip", int(ip)):
+            return f"{Ip(ip)}, VNI {vni}"
+        case (int(of), "ip", int(ip)):
+            return f"talks to {Ip(ip)}, VNI {of}"
+        case ("vm", int(of), int(mac)):
+            return _station(topology, of, mac)
+        case ("vtep", VtepIp() as vtep):
+            host = topology.host_at(vtep)
+            return f"VTEP {vtep}" if host is None else f"host {host.name or host.dpid}"
+        case ("net", int(of)):
+            network = topology.networks.get(of)
+            return f"network {of if network is None else network.name or of}"
+    return None
 
 
-def _shared(engine: Engine, dpid: int) -> Iterator[FlowView]:
-    topology = engine.topology
-    for vni in topology.networks_on(dpid):
-        keys = {*topology.vms_in(vni), *topology.learned_in(vni)}
-        ips: dict[Ip, None] = {}
-        for key in sorted(keys):
-            vm = topology.vms.get(key)
-            learned = topology.learned.get(key)
-            for ip in () if vm is None else vm.ips:
-                ips[ip] = None
-            for ip, _seen_s in learned.ips if learned is not None else ():
-                ips[ip] = None
-            named = f" {vm.name}" if vm is not None and vm.name else ""
-            subject = f"{'VM' if vm else 'learned'}{named} {Mac(key[1])}, VNI {vni}"
-            yield from _side(mac_unit(topology, vni, key[1], engine.timing), dpid, subject)
-        for ip in ips:
-            subject = f"{ip}, VNI {vni}"
-            yield from _side(ip_unit(topology, vni, ip, engine.timing), dpid, subject)
-
-
-def _side(unit: UnitFlows | None, dpid: int, subject: str) -> Iterator[FlowView]:
-    if unit is not None:
-        for flow in unit.local if unit.owner == dpid else unit.remote:
-            yield flow_view(flow, subject)
+def _station(topology: Topology, vni: int, mac: int) -> str:
+    vm = topology.vms.get((vni, mac))
+    named = f" {vm.name}" if vm is not None and vm.name else ""
+    return f"{'VM' if vm else 'learned'}{named} {Mac(mac)}, VNI {vni}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from socket import AF_INET6, inet_ntop
 from typing import TypeAlias
 
 from topology.types import Ip, Mac
@@ -24,11 +25,25 @@ class Field(Enum):
     ETH_SRC = ("dl_src", 0x8000, 4, 6)
     ETH_TYPE = ("eth_type", 0x8000, 5, 2)
     VLAN_VID = ("vlan_tci", 0x8000, 6, 2)
+    IP_PROTO = ("nw_proto", 0x8000, 10, 1)
+    IPV4_SRC = ("nw_src", 0x8000, 11, 4)
+    IPV4_DST = ("nw_dst", 0x8000, 12, 4)
+    UDP_SRC = ("udp_src", 0x8000, 15, 2)
+    UDP_DST = ("udp_dst", 0x8000, 16, 2)
     ARP_OP = ("arp_op", 0x8000, 21, 2)
     ARP_SPA = ("arp_spa", 0x8000, 22, 4)
     ARP_TPA = ("arp_tpa", 0x8000, 23, 4)
     ARP_SHA = ("arp_sha", 0x8000, 24, 6)
     ARP_THA = ("arp_tha", 0x8000, 25, 6)
+    IPV6_SRC = ("ipv6_src", 0x8000, 26, 16)
+    IPV6_DST = ("ipv6_dst", 0x8000, 27, 16)
+    ICMPV6_TYPE = ("icmpv6_type", 0x8000, 29, 1)
+    ICMPV6_CODE = ("icmpv6_code", 0x8000, 30, 1)
+    ND_TARGET = ("nd_target", 0x8000, 31, 16)
+    ND_SLL = ("nd_sll", 0x8000, 32, 6)
+    ND_TLL = ("nd_tll", 0x8000, 33, 6)
+    ND_RESERVED = ("nd_reserved", 0x1000, 1, 4)
+    ND_OPTIONS_TYPE = ("nd_options_type", 0x1000, 2, 1)
     TUN_ID = ("tun_id", 0x8000, 38, 8)
     TUN_SRC = ("tun_src", 0x0001, 31, 4)
     TUN_DST = ("tun_dst", 0x0001, 32, 4)
@@ -47,8 +62,23 @@ class Field(Enum):
 
 
 _RANK = {field: rank for rank, field in enumerate(Field)}
-_MACS = {Field.ETH_DST, Field.ETH_SRC, Field.ARP_SHA, Field.ARP_THA}
-_IPV4S = {Field.ARP_SPA, Field.ARP_TPA, Field.TUN_SRC, Field.TUN_DST}
+_MACS = {
+    Field.ETH_DST,
+    Field.ETH_SRC,
+    Field.ARP_SHA,
+    Field.ARP_THA,
+    Field.ND_SLL,
+    Field.ND_TLL,
+}
+_IPV4S = {
+    Field.IPV4_SRC,
+    Field.IPV4_DST,
+    Field.ARP_SPA,
+    Field.ARP_TPA,
+    Field.TUN_SRC,
+    Field.TUN_DST,
+}
+_IPV6S = {Field.IPV6_SRC, Field.IPV6_DST, Field.ND_TARGET}
 _MOVE_NAMES = {
     Field.ETH_DST: "NXM_OF_ETH_DST[]",
     Field.ETH_SRC: "NXM_OF_ETH_SRC[]",
@@ -56,10 +86,15 @@ _MOVE_NAMES = {
     Field.ARP_THA: "NXM_NX_ARP_THA[]",
     Field.ARP_SPA: "NXM_OF_ARP_SPA[]",
     Field.ARP_TPA: "NXM_OF_ARP_TPA[]",
+    Field.IPV6_SRC: "NXM_NX_IPV6_SRC[]",
+    Field.IPV6_DST: "NXM_NX_IPV6_DST[]",
 }
 _SET_NAMES = {Field.ETH_DST: "eth_dst", Field.ETH_SRC: "eth_src", Field.VLAN_VID: "vlan_vid"}
 
+ETH_TYPE_IPV4 = 0x0800
 ETH_TYPE_ARP = 0x0806
+ETH_TYPE_IPV6 = 0x86DD
+_ETH_TYPE_NAMES = {ETH_TYPE_IPV4: "ip", ETH_TYPE_ARP: "arp", ETH_TYPE_IPV6: "ipv6"}
 VLAN_PRESENT = 0x1000  # OFPVID_PRESENT
 NO_VLAN = (Field.VLAN_VID, 0, None)
 ANY_VLAN = (Field.VLAN_VID, VLAN_PRESENT, VLAN_PRESENT)
@@ -123,7 +158,10 @@ OFPP_IN_PORT = 0xFFFFFFF8
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One flow entry. ``kind`` is what it is for; timeouts in seconds, 0 for none."""
+    """One flow entry. ``kind`` is what it is for; timeouts in seconds, 0 for none.
+
+    One with an idle timeout is reported by the switch when it ends.
+    """
 
     kind: int
     table: int
@@ -132,6 +170,7 @@ class Flow:
     actions: tuple[Action, ...] = ()
     goto: int | None = None
     hard_timeout_s: int = 0
+    idle_timeout_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +205,8 @@ def _value(field: Field, value: int) -> str:
         return str(Mac(value))
     if field in _IPV4S:
         return str(Ip.v4(value))
+    if field in _IPV6S:
+        return inet_ntop(AF_INET6, value.to_bytes(16, "big"))
     if field in (Field.TUN_ID, Field.ETH_TYPE, Field.VLAN_VID):
         return hex(value)
     return str(value)
@@ -173,8 +214,8 @@ def _value(field: Field, value: int) -> str:
 
 def _term(term: Term) -> str:
     field, value, mask = term
-    if field is Field.ETH_TYPE and value == ETH_TYPE_ARP:
-        return "arp"
+    if field is Field.ETH_TYPE and value in _ETH_TYPE_NAMES:
+        return _ETH_TYPE_NAMES[value]
     if field is Field.VLAN_VID:
         if value == 0 and mask is None:
             return "vlan_tci=0x0000/0x1fff"
@@ -226,6 +267,8 @@ def ofctl_flow(flow: Flow) -> str:
     head = [f"table={flow.table}", f"priority={flow.priority}"]
     if flow.hard_timeout_s:
         head.append(f"hard_timeout={flow.hard_timeout_s}")
+    if flow.idle_timeout_s:
+        head += [f"idle_timeout={flow.idle_timeout_s}", "send_flow_rem"]
     if flow.match:
         head.append(ofctl_match(flow.match))
     return f"{','.join(head)} actions={ofctl_actions(flow)}"

@@ -9,10 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from struct import Struct
 
-from controller.flow import ETH_TYPE_ARP
+from controller.flow import ETH_TYPE_ARP, ETH_TYPE_IPV6
 
 _ARP = Struct("!HHBBH6sI6sI")
 ARP_BYTES = _ARP.size
+ETH_TYPE_RARP = 0x8035
+_IPV6_BYTES, _ND_BYTES = 40, 24
+_ICMPV6, SOLICITATION, ADVERTISEMENT = 58, 135, 136
+_SOURCE_OPTION, _TARGET_OPTION = 1, 2
+_SOLICITED, _OVERRIDE = 1 << 30, 1 << 29
+_ALL_NODES, _ALL_NODES_MAC = 0xFF02 << 112 | 1, 0x333300000001
 _VLAN_TYPES = (0x8100, 0x88A8)
 
 
@@ -28,12 +34,34 @@ class Arp:
 
 
 @dataclass(frozen=True, slots=True)
+class Nd:
+    """A neighbour solicitation or advertisement (RFC 4861, 4.3 and 4.4)."""
+
+    kind: int
+    source: int  # IPv6 addresses, 0 for ::
+    destination: int
+    target: int
+    link_layer: int  # of the source or target option, 0 without one
+    solicited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     eth_dst: int
     eth_src: int
     eth_type: int
     payload: bytes
     arp: Arp | None
+    nd: Nd | None = None
+
+    @property
+    def announces(self) -> bool:
+        """Whether the sender says where it is now: gratuitous ARP, RARP or an unsolicited NA."""
+        if self.eth_type == ETH_TYPE_RARP:
+            return True
+        if self.arp is not None:
+            return self.arp.sender_ip == self.arp.target_ip
+        return self.nd is not None and self.nd.kind == ADVERTISEMENT and not self.nd.solicited
 
 
 def parse(data: bytes) -> Frame | None:
@@ -52,7 +80,13 @@ def parse(data: bytes) -> Frame | None:
         eth_type,
         payload,
         _arp(payload) if eth_type == ETH_TYPE_ARP else None,
+        _nd(payload) if eth_type == ETH_TYPE_IPV6 else None,
     )
+
+
+def untagged(data: bytes) -> bytes:
+    """The frame without its outer 802.1Q tag, if it has one."""
+    return data[:12] + data[16:] if data[12:14] == b"\x81\x00" else data
 
 
 def _arp(payload: bytes) -> Arp | None:
@@ -62,3 +96,80 @@ def _arp(payload: bytes) -> Arp | None:
     if (hardware, protocol, hlen, plen) != (1, 0x0800, 6, 4):
         return None
     return Arp(op, int.from_bytes(sha, "big"), spa, int.from_bytes(tha, "big"), tpa)
+
+
+def _nd(payload: bytes) -> Nd | None:
+    """ND is never behind extension headers that a correct node would send (RFC 6980)."""
+    if len(payload) < _IPV6_BYTES + _ND_BYTES or payload[0] >> 4 != 6:
+        return None
+    message = payload[_IPV6_BYTES:]
+    kind = message[0]
+    if payload[6] != _ICMPV6 or payload[7] != 255 or kind not in (SOLICITATION, ADVERTISEMENT):
+        return None
+    wanted = _SOURCE_OPTION if kind == SOLICITATION else _TARGET_OPTION
+    return Nd(
+        kind,
+        int.from_bytes(payload[8:24], "big"),
+        int.from_bytes(payload[24:40], "big"),
+        int.from_bytes(message[8:24], "big"),
+        _link_layer(message[_ND_BYTES:], wanted),
+        kind == ADVERTISEMENT and bool(int.from_bytes(message[4:8], "big") & _SOLICITED),
+    )
+
+
+def _link_layer(options: bytes, wanted: int) -> int:
+    at = 0
+    while at + 8 <= len(options) and options[at + 1]:
+        if options[at] == wanted:
+            return int.from_bytes(options[at + 2 : at + 8], "big")
+        at += options[at + 1] * 8
+    return 0
+
+
+def advertisement(mac: int, target: int, asked: Nd, asker_mac: int) -> bytes:
+    """The answer to a solicitation, as the owner of the target would send it (RFC 4861, 7.2.4).
+
+    Who asks without an address yet (DAD) is answered by multicast to all nodes, unsolicited.
+    """
+    to_all = asked.source == 0
+    destination = _ALL_NODES if to_all else asked.source
+    eth_dst = _ALL_NODES_MAC if to_all else asker_mac
+    flags = _OVERRIDE if to_all else _SOLICITED | _OVERRIDE
+    body = (
+        flags.to_bytes(4, "big")
+        + target.to_bytes(16, "big")
+        + bytes((_TARGET_OPTION, 1))
+        + mac.to_bytes(6, "big")
+    )
+    addresses = target.to_bytes(16, "big") + destination.to_bytes(16, "big")
+    unsummed = bytes((ADVERTISEMENT, 0, 0, 0)) + body
+    pseudo = addresses + len(unsummed).to_bytes(4, "big") + bytes((0, 0, 0, _ICMPV6))
+    summed = bytes((ADVERTISEMENT, 0)) + _checksum(pseudo + unsummed) + body
+    header = b"\x60\0\0\0" + len(summed).to_bytes(2, "big") + bytes((_ICMPV6, 255)) + addresses
+    ethernet = eth_dst.to_bytes(6, "big") + mac.to_bytes(6, "big")
+    return ethernet + ETH_TYPE_IPV6.to_bytes(2, "big") + header + summed
+
+
+def arp_answer(mac: int, asked: Arp) -> bytes:
+    """The answer to a who-has, as the owner of the address would send it (RFC 826)."""
+    packed = _ARP.pack(
+        1,
+        0x0800,
+        6,
+        4,
+        2,
+        mac.to_bytes(6, "big"),
+        asked.target_ip,
+        asked.sender_mac.to_bytes(6, "big"),
+        asked.sender_ip,
+    )
+    ethernet = asked.sender_mac.to_bytes(6, "big") + mac.to_bytes(6, "big")
+    return (ethernet + ETH_TYPE_ARP.to_bytes(2, "big") + packed).ljust(60, b"\0")
+
+
+def _checksum(data: bytes) -> bytes:
+    """The Internet checksum (RFC 1071) of an even number of bytes."""
+    total = sum(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return (~total & 0xFFFF).to_bytes(2, "big")

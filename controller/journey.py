@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from controller.flow import ETH_TYPE_ARP, Flow, ofctl_actions, ofctl_match
-from controller.frames import Arp
+from controller.flow import (
+    ETH_TYPE_ARP,
+    ETH_TYPE_IPV4,
+    ETH_TYPE_IPV6,
+    Flow,
+    ofctl_actions,
+    ofctl_match,
+)
+from controller.frames import Arp, Nd
 from controller.pipeline import WHY, Kind, Table, cookie_kind
 from topology.errors import VxlanError
-from topology.types import Dpid
-
-ETH_TYPE_IPV4 = 0x0800
+from topology.types import Dpid, Ip
 
 
 class SimulationError(VxlanError):
@@ -28,6 +33,18 @@ class Loop(SimulationError):
 
 
 @dataclass(frozen=True, slots=True)
+class IpHeader:
+    """An IP packet's addresses and protocol; ports are UDP's, icmp_type is ICMPv6's."""
+
+    src: Ip
+    dst: Ip
+    proto: int = 1
+    sport: int = 0
+    dport: int = 0
+    icmp_type: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Packet:
     """A frame as br-int and br-tun exchange it; vlan None is untagged."""
 
@@ -37,6 +54,19 @@ class Packet:
     eth_type: int = ETH_TYPE_IPV4
     arp: Arp | None = None
     payload: bytes = b""
+    nd: Nd | None = None
+    ip: IpHeader | None = None
+
+    @classmethod
+    def soliciting(cls, nd: Nd, eth_src: int, eth_dst: int, vlan: int | None = None) -> Packet:
+        """A neighbour solicitation or advertisement."""
+        return cls(eth_src, eth_dst, vlan, ETH_TYPE_IPV6, nd=nd)
+
+    @classmethod
+    def routed(cls, ip: IpHeader, eth_src: int, eth_dst: int, vlan: int | None = None) -> Packet:
+        """An IPv4 or IPv6 packet."""
+        eth_type = ETH_TYPE_IPV4 if ip.src.is_v4 else ETH_TYPE_IPV6
+        return cls(eth_src, eth_dst, vlan, eth_type, ip=ip)
 
     @classmethod
     def carrying(cls, arp: Arp, eth_dst: int, vlan: int | None = None) -> Packet:

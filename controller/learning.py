@@ -3,74 +3,175 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from controller.frames import Frame
-from topology.model import LearnedMac, MacKey, Topology
-from topology.types import Dpid, Ip, Mac, Vni
+from controller.frames import ADVERTISEMENT, Frame
+from controller.moves import Moves, Verdict
+from topology.model import LearnedMac, MacKey, Topology, Vip
+from topology.types import Ip, Location, Mac, Vni
 
 MAX_IPS_PER_MAC = 16
 REPEAT_S = 0.5
 """Copies of one source that come closer together than this teach nothing new."""
 
 
-def observe(
-    topology: Topology, vni: int, dpid: int, frame: Frame, now_s: float
-) -> LearnedMac | None:
-    """What this frame, sent by a VM of this host, teaches; None when it is nothing new.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many learned MACs are remembered: of one place, and of one network."""
 
-    A registered MAC or IP is never learned over. The latest host to send wins a learned MAC.
+    per_place: int = 2048
+    per_network: int = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a frame teaches: a learned MAC, a registered VM's move, or who holds a virtual IP.
+
+    ``flaps``: a MAC that is not followed any more for a while.
+    """
+
+    learned: LearnedMac | None = None
+    moved: tuple[MacKey, Location] | None = None
+    held: Vip | None = None
+    flaps: str | None = None
+
+
+NOTHING = Lesson()
+
+
+def observe(
+    topology: Topology, moves: Moves, vni: int, place: Location, frame: Frame, now_s: float
+) -> Lesson:
+    """What this frame, sent from behind this place, teaches.
+
+    A registered MAC or IP is never learned over. The latest place to send wins a learned MAC.
     """
     network = topology.networks.get(vni)
     mac = Mac(frame.eth_src)
-    if network is None or not network.learning or not mac.is_station:
-        return None
-    if (vni, mac) in topology.vms:
-        return None
-    before = topology.learned.get((vni, mac))
-    if before is not None and before.host != dpid:
-        before = replace(before, host=Dpid(dpid), seen_s=float("-inf"))
+    if network is None or not mac.is_station:
+        return NOTHING
+    vm = topology.vms.get((vni, mac))
+    if vm is not None:
+        if not network.follow_moves or vm.host == place or not frame.announces:
+            return NOTHING
+        return _moved(moves, vm.key, vm.host, place, now_s)
+    if not network.learning or network.port_security:
+        return NOTHING
+    return _learned(topology, moves, vni, mac, place, frame, now_s)
+
+
+def _moved(moves: Moves, key: MacKey, left: Location, place: Location, now_s: float) -> Lesson:
+    verdict = moves.ask(key, left, place, now_s)
+    if verdict is Verdict.MOVE:
+        return Lesson(moved=(key, place))
+    return _flapping(verdict, f"VM {Mac(key[1])} (network {key[0]})", left, place)
+
+
+def _flapping(verdict: Verdict, what: str, left: object, place: object) -> Lesson:
+    if verdict is not Verdict.FLAPS:
+        return NOTHING
+    return Lesson(flaps=f"{what} flaps between {left} and {place}: it stays at {left} for now")
+
+
+def _learned(
+    topology: Topology,
+    moves: Moves,
+    vni: int,
+    mac: Mac,
+    place: Location,
+    frame: Frame,
+    now_s: float,
+) -> Lesson:
+    key = (vni, mac)
+    before = topology.learned.get(key)
+    if before is not None and before.host != place:
+        verdict = moves.ask(key, before.host, place, now_s)
+        if verdict is not Verdict.MOVE:
+            what = f"learned MAC {mac} (network {vni})"
+            return _flapping(verdict, what, before.host, place)
+        before = replace(before, host=place, seen_s=float("-inf"))
     ip = _spoken_for(topology, vni, frame)
     ips = dict(before.ips) if before is not None else {}
     fresh = before is not None and now_s - before.seen_s < REPEAT_S
     if fresh and (ip is None or now_s - ips.get(ip, float("-inf")) < REPEAT_S):
-        return None
+        return NOTHING
     if ip is not None:
         ips[ip] = now_s
     if len(ips) > MAX_IPS_PER_MAC:
         del ips[min(ips, key=lambda known: (ips[known], known))]
-    return LearnedMac(Vni(vni), mac, Dpid(dpid), now_s, tuple(sorted(ips.items())))
+    known = tuple(sorted(ips.items()))
+    return Lesson(LearnedMac(Vni(vni), mac, place, now_s, known, moves.generation(key)))
+
+
+def claim(
+    topology: Topology, moves: Moves, vni: int, place: Location, frame: Frame, now_s: float
+) -> Lesson:
+    """A registered VM speaks for a virtual IP that it may hold: from now on it does."""
+    mac = Mac(frame.eth_src)
+    vm = topology.vms.get((vni, mac))
+    ip = spoken_ip(frame)
+    vip = None if ip is None else topology.vips.get((vni, ip))
+    if vm is None or vip is None or vm.host != place:
+        return NOTHING
+    if mac not in vip.macs or vip.holder == mac:
+        return NOTHING
+    if vip.holder is not None:
+        verdict = moves.ask(("vip", vip.key), vip.holder, mac, now_s)
+        if verdict is not Verdict.MOVE:
+            return _flapping(verdict, f"virtual IP {ip} (network {vni})", vip.holder, mac)
+    return Lesson(held=replace(vip, holder=mac))
 
 
 def recall(
-    topology: Topology, vni: int, mac: int, dpid: int, seen_s: float, ips: dict[int, float]
+    topology: Topology,
+    vni: int,
+    mac: int,
+    place: Location,
+    seen_s: float,
+    ips: Mapping[Ip, float],
 ) -> LearnedMac | None:
     """A learned MAC as its own flows on its host tell it; None where more is known already."""
     network = topology.networks.get(vni)
-    if network is None or not network.learning:
+    if network is None or not network.learning or network.port_security:
         return None
     if (vni, mac) in topology.vms or (vni, mac) in topology.learned:
         return None
     known = tuple(
-        sorted(
-            (Ip.v4(low32), at_s)
-            for low32, at_s in ips.items()
-            if 0 < low32 < 0xE0000000 and topology.vm_with_ip(vni, Ip.v4(low32)) is None
-        )
+        sorted((ip, at_s) for ip, at_s in ips.items() if _may_be_learned(topology, vni, ip))
     )
-    return LearnedMac(Vni(vni), Mac(mac), Dpid(dpid), seen_s, known)
+    return LearnedMac(Vni(vni), Mac(mac), place, seen_s, known)
+
+
+def spoken_ip(frame: Frame) -> Ip | None:
+    """The IP that the sender of ARP or ND says is its own."""
+    arp, nd = frame.arp, frame.nd
+    if arp is not None and arp.sender_mac == frame.eth_src:
+        ip = Ip.v4(arp.sender_ip)
+    elif nd is not None and nd.link_layer in (0, frame.eth_src):
+        ip = Ip(nd.target if nd.kind == ADVERTISEMENT else nd.source)
+    else:
+        return None
+    return ip if ip.is_station else None
 
 
 def _spoken_for(topology: Topology, vni: int, frame: Frame) -> Ip | None:
-    """The IP that the sender of an ARP packet says is its own, if it may be learned."""
-    arp = frame.arp
-    if arp is None or arp.sender_mac != frame.eth_src:
-        return None
-    ip = Ip.v4(arp.sender_ip)
-    if not ip.is_station or topology.vm_with_ip(vni, ip) is not None:
-        return None
-    return ip
+    ip = spoken_ip(frame)
+    return ip if ip is not None and _may_be_learned(topology, vni, ip) else None
+
+
+def _may_be_learned(topology: Topology, vni: int, ip: Ip) -> bool:
+    if not ip.is_station or (vni, ip) in topology.vips:
+        return False
+    return topology.vm_with_ip(vni, ip) is None
+
+
+def surplus(topology: Topology, entry: LearnedMac, limits: Limits) -> Iterable[MacKey]:
+    """What is to be forgotten so that this entry fits: the stalest of who has the most."""
+    if len(topology.learned_on(entry.host)) > limits.per_place:
+        yield topology.stalest_learned(entry.host)
+    elif len(topology.learned_in(entry.vni)) > limits.per_network:
+        yield topology.stalest_learned_of_network(entry.vni)
 
 
 def aged(entry: LearnedMac, now_s: float, timeout_s: float) -> LearnedMac | None:

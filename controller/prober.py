@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from controller import probes
 from controller.flow import Field, Output, SetField
+from controller.pipeline import PROBE_VNI
 from controller.replica import Replica
 from controller.wire import encode
 from topology.model import Topology
@@ -31,6 +32,10 @@ class Prober:
         remotes = {port: None if host is None else host.remote_of(name) for port, name in ports}
         unknown = sum(remote is None for remote in remotes.values())
         for port, remote in remotes.items():
+            # First, so that what it tells is known before the port is known to lead anywhere.
+            self._send(replica, port, None, now_s, keyed=True)
+            for vtep in self._targets(replica, 1):
+                self._send(replica, port, vtep, now_s, keyed=True)
             self._send(replica, port, None, now_s)
             count = 1 if remote is not None else max(1, ADDRESSED_PROBES_AT_ONCE // unknown)
             for vtep in self._targets(replica, count):
@@ -51,8 +56,17 @@ class Prober:
         start = replica.probe_turn % len(others) if others else 0
         return (others[start:] + others[:start])[:count]
 
-    def _send(self, replica: Replica, port: int, vtep: VtepIp | None, now_s: float) -> None:
-        probe = probes.Probe(replica.dpid, port, replica.epoch, now_s, vtep is not None)
+    def _send(
+        self,
+        replica: Replica,
+        port: int,
+        vtep: VtepIp | None,
+        now_s: float,
+        *,
+        keyed: bool = False,
+    ) -> None:
+        probe = probes.Probe(replica.dpid, port, replica.epoch, now_s, vtep is not None, keyed)
         to = () if vtep is None else (SetField(Field.TUN_DST, vtep.low32),)
+        key = (SetField(Field.TUN_ID, PROBE_VNI),) if keyed else ()
         frame = probes.encode(probe, self._secret)
-        replica.send(encode.packet_out((*to, Output(port)), frame))
+        replica.send(encode.packet_out((*key, *to, Output(port)), frame))

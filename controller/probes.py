@@ -20,25 +20,29 @@ _MAC_BYTES = 16
 _SOURCE_MAC = PROBE_MAC
 _MIN_FRAME_BYTES = 60
 
-BLANK, ADDRESSED = 0, 1
+_ADDRESSED, _KEYED = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Sent by dpid on connection ``epoch`` out of port at sent_s, addressed to a VTEP or blank."""
+    """Sent by dpid on connection ``epoch`` out of port at sent_s, addressed to a VTEP or blank.
+
+    ``keyed``: it was sent in PROBE_VNI; a port without ``key=flow`` makes network 0 of that.
+    """
 
     dpid: int
     port: int
     epoch: int
     sent_s: float
     addressed: bool
+    keyed: bool = False
 
 
 def encode(probe: Probe, secret: bytes) -> bytes:
     """The probe as a frame, sealed so that nobody else can make one."""
     body = _BODY.pack(
         _MAGIC,
-        ADDRESSED if probe.addressed else BLANK,
+        probe.addressed * _ADDRESSED | probe.keyed * _KEYED,
         probe.dpid,
         probe.port,
         probe.epoch,
@@ -58,7 +62,7 @@ def decode(payload: bytes, secret: bytes) -> Probe | None:
         return None
     if not compare_digest(seal, blake2b(body, key=secret, digest_size=_MAC_BYTES).digest()):
         return None
-    magic, kind, dpid, port, epoch, sent_s = _BODY.unpack(body)
+    magic, flags, dpid, port, epoch, sent_s = _BODY.unpack(body)
     if magic != _MAGIC:
         return None
-    return Probe(dpid, port, epoch, sent_s, kind == ADDRESSED)
+    return Probe(dpid, port, epoch, sent_s, bool(flags & _ADDRESSED), bool(flags & _KEYED))

@@ -17,11 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
 from controller.bridges import METERS, Bridge, probe_flow
 from controller.events import DumpPart
+from controller.flow import Flow
+from controller.neighbours import nd_trial
 from controller.pipeline import LEARNED_KINDS, SOURCE_KINDS, cookie_kind
-from controller.tables import FlowTable, difference, everything
+from controller.tables import FlowTable, Unit, difference, everything
 from controller.wire import decode, encode
 from topology.types import Dpid
 
@@ -32,6 +35,15 @@ XID_BASE, XID_SPAN = 0x77000000, 0x01000000
 AUDIT_EVERY_S = 20.0
 SECOND_AUDIT_S = 2.0
 TAKEOVER_HOLD_S = 3.0
+RETRY_MAX_S = 320.0
+ADDRESSED_ROUNDS = 3
+DUMP_TIMEOUT_S = 60.0
+TRUST_S = 15.0
+"""So long may a bridge that is new here take to show where its tunnel ports lead."""
+
+
+Conversation: TypeAlias = tuple[int, str, int]
+"""(VNI, "mac" or "ip", value): what a host of a reactive network has been told of."""
 
 
 class State(StrEnum):
@@ -45,6 +57,7 @@ class State(StrEnum):
 class Audit:
     """A dump in progress, held against what the switch should hold."""
 
+    since_s: float
     expected: dict[int, bytes]
     revs: dict[int, int]
     xids: set[int] = field(default_factory=set)
@@ -75,6 +88,16 @@ class Findings:
 
 
 @dataclass(slots=True)
+class Rejection:
+    """A flow that the switch refused: why, and when it is to be offered again."""
+
+    reason: str
+    pause_s: float
+    retry_s: float
+    trying: bool = False
+
+
+@dataclass(slots=True)
 class _Barrier:
     """What an answered barrier proves."""
 
@@ -83,6 +106,7 @@ class _Barrier:
     retry: tuple[list[bytes], list[bytes]] | None = None
     bundle_id: int | None = None
     ears: bool = False
+    tried: list[int] = field(default_factory=list)
 
 
 class Replica:
@@ -97,10 +121,11 @@ class Replica:
         self.private = FlowTable()
         self.tables: dict[int, FlowTable] = {PRIVATE: self.private}
         self.acked: dict[int, int] = {}
-        self.rejected: dict[int, str] = {}
+        self.rejected: dict[int, Rejection] = {}
         self.drifts = 0
         self.connected_s = now_s
         self.hold_until_s = now_s + TAKEOVER_HOLD_S
+        self.trust_until_s = now_s + TRUST_S
         self.holding = False
         self.next_audit_s = now_s
         self.next_probe_s = now_s
@@ -113,6 +138,9 @@ class Replica:
         self._control: list[bytes] = []
         self._barriers: dict[int, _Barrier] = {}
         self._committed: set[int] = set()
+        self._addressed: dict[int, tuple[set[int], set[float]]] = {}  # port -> VTEPs, rounds
+        self._left: list[bytes] = []  # deletes of what tables held that are followed no longer
+        self._conversations: dict[int, Conversation] = {}  # cookie -> key in the private table
         self._xid = 0
 
     @property
@@ -134,7 +162,24 @@ class Replica:
         if self.bridge.meters:
             self._control.extend(encode.meter_mod(encode.ADD, meter) for meter in METERS)
         self._control.append(encode.encode_flow(probe_flow(self.bridge.meters)))
+        for flow in map(encode.encode_flow, nd_trial()):
+            self._control += (flow, encode.delete_of(flow))
         self._send_barrier(_Barrier({}, ears=True))
+
+    def shows_flow_based(self, port: int, vtep: int, sent_s: float) -> bool:
+        """Whether addressed probes out of a port prove that it takes its address from the flow.
+
+        They do when they reached two VTEPs; or one, again and again, with no blank one beside
+        them: a blank probe that was lost proves nothing.
+        """
+        reached, rounds = self._addressed.setdefault(port, (set(), set()))
+        reached.add(vtep)
+        rounds.add(sent_s)
+        return len(reached) > 1 or len(rounds) >= ADDRESSED_ROUNDS
+
+    def forget_addressed(self, port: int) -> None:
+        """A blank probe arrived: the port leads to one peer."""
+        self._addressed.pop(port, None)
 
     def send(self, message: bytes) -> None:
         """Queue a message of no consequence to the tables, such as a packet-out."""
@@ -147,12 +192,52 @@ class Replica:
             if self.state is State.LIVE:
                 self._cursors[vni] = -1
 
+    def converse(self, key: Conversation, flows: Iterable[Flow]) -> None:
+        """Hold what a conversation of a reactive network needs; sent again if it is there."""
+        unit = Unit.private(flows)
+        if unit.remote:
+            self.private.put(key, unit, renew=True)
+            for add in unit.remote:
+                self._conversations[encode.cookie_of(add)] = key
+
+    def revise(self, key: Conversation, flows: Iterable[Flow]) -> None:
+        """The facts behind a conversation changed: its flows follow them, or go."""
+        if key in self.private.units:
+            self.hang_up(key)
+            self.converse(key, flows)
+
+    def hang_up(self, key: Conversation) -> None:
+        """A conversation is over."""
+        unit = self.private.units.get(key)
+        if unit is not None:
+            for add in unit.remote:
+                self._conversations.pop(encode.cookie_of(add), None)
+            self.private.put(key, None)
+
+    def fell_silent(self, cookie: int) -> bool:
+        """A flow timed out in the switch; True if it was a conversation's, which then ends."""
+        key = self._conversations.get(cookie)
+        if key is None:
+            return False
+        self.hang_up(key)
+        return True
+
+    def conversations(self, vni: int) -> list[Conversation]:
+        """The conversations of one network."""
+        return [key for key in set(self._conversations.values()) if key[0] == vni]
+
     def unfollow(self, vni: int) -> None:
-        """Stop following: an audit finds and deletes what is left of it."""
-        if self.tables.pop(vni, None) is not None:
-            self._cursors.pop(vni, None)
-            self.acked.pop(vni, None)
+        """Stop following: what is held of the table goes with the next changes."""
+        table = self.tables.pop(vni, None)
+        if table is None:
+            return
+        self.acked.pop(vni, None)
+        cursor = self._cursors.pop(vni, -1)
+        held = None if cursor < 0 else table.held_at(cursor, self.dpid)
+        if held is None:
             self.next_audit_s = 0.0
+        else:
+            self._left += [encode.delete_of(flow) for flow in held]
 
     def _catch_up(self) -> list[bytes]:
         adds: list[bytes] = []
@@ -174,14 +259,26 @@ class Replica:
                 deletes.extend(more_deletes)
             self._cursors[key] = table.rev
             moved = True
-        if not moved:
+        if not moved and not self._left:
             return []
+        left, self._left = self._left, []
+        deletes += left
         mods, stale = self._group_changes()
-        if self.rejected:
-            adds = [flow for flow in adds if encode.cookie_of(flow) not in self.rejected]
-        out = [*mods, *adds, *deletes]
+        out = [*mods, *self._takeable(adds), *deletes]
         self._send_barrier(_Barrier(dict(self._cursors), stale), out)
         return out
+
+    def _takeable(self, adds: list[bytes]) -> list[bytes]:
+        """Those that the switch has not refused, one by one or as a kind."""
+        skips, rejected = self.bridge.skips, self.rejected
+        if not skips and not rejected:
+            return adds
+        return [
+            flow
+            for flow in adds
+            if ((cookie := encode.cookie_of(flow)) not in rejected or rejected[cookie].trying)
+            and cookie_kind(cookie) not in skips
+        ]
 
     def _group_changes(self) -> tuple[list[bytes], tuple[int, ...]]:
         """Group-mods to send before any flow, and the ids to delete once all flows are settled."""
@@ -216,11 +313,14 @@ class Replica:
         flows: dict[int, bytes] = {}
         for table in self.tables.values():
             flows.update(table.flows_for(self.dpid))
-        for cookie in self.rejected:
-            flows.pop(cookie, None)
+        skips = self.bridge.skips
+        if skips:
+            return {c: flow for c, flow in flows.items() if cookie_kind(c) not in skips}
         return flows
 
     def desired_count(self) -> int:
+        if self.bridge.skips:
+            return len(self.desired())
         return sum(table.count_for(self.dpid) for table in self.tables.values())
 
     @property
@@ -238,12 +338,12 @@ class Replica:
             # Whoever pointed the bridge here may have put its old flows back after this dump.
             self.next_audit_s = now_s + SECOND_AUDIT_S
             self.state = State.AUDITING
-        if self.rejected:
-            wanted = {
-                cookie for table in self.tables.values() for cookie in table.flows_for(self.dpid)
-            }
-            self.rejected = {c: why for c, why in self.rejected.items() if c in wanted}
-        self._audit = Audit(self.desired(), self._revs())
+        self._audit = Audit(now_s, self.desired(), self._revs())
+        for cookie, rejection in list(self.rejected.items()):
+            if cookie not in self._audit.expected:
+                del self.rejected[cookie]
+            elif now_s >= rejection.retry_s:
+                rejection.trying = True
         for kind in (encode.MP_METER_CONFIG, encode.MP_GROUP_DESC, encode.MP_FLOW):
             if kind != encode.MP_METER_CONFIG or self.bridge.meters:
                 xid = self._next_xid()
@@ -292,7 +392,10 @@ class Replica:
         if moved:
             for cookie in audit.seen - desired.keys():
                 extra.append(_stale(cookie))
-        solid = any(cookie_kind(cookie) not in LEARNED_KINDS for cookie in missing)
+        solid = any(
+            cookie_kind(cookie) not in LEARNED_KINDS and cookie not in self.rejected
+            for cookie in missing
+        )
         drifted = not moved and bool(extra or solid)
         return Findings(missing, tuple(extra), drifted)
 
@@ -306,6 +409,10 @@ class Replica:
     def drop_audit(self) -> None:
         self._audit = None
 
+    def is_stuck(self, now_s: float) -> bool:
+        """Whether the switch never finished a dump that it was asked for."""
+        return self._audit is not None and now_s - self._audit.since_s > DUMP_TIMEOUT_S
+
     def reconcile(self, found: Findings) -> None:
         """Send what the audit found: groups, then one bundle of adds and exact deletes."""
         audit, self._audit = self._audit, None
@@ -318,13 +425,15 @@ class Replica:
         mods, stale = self._group_changes()
         self._control.extend(mods)
         self._cursors = self._revs()
-        adds = sorted(found.missing.values(), key=lambda flow: -flow[24])
+        self._left.clear()
+        adds = sorted(self._takeable(list(found.missing.values())), key=lambda flow: -flow[24])
+        tried = [cookie for cookie, rejection in self.rejected.items() if rejection.trying]
         deletes = [
             encode.delete_by_cookie(cookie) for cookie in {entry.cookie for entry in found.extra}
         ]
         if self.state is State.LIVE and found.drifted:
             self.drifts += 1
-        barrier = _Barrier(dict(self._cursors), stale)
+        barrier = _Barrier(dict(self._cursors), stale, tried=tried)
         if adds or deletes:
             barrier.bundle_id = self._next_xid()
             barrier.retry = (adds, deletes)
@@ -365,6 +474,9 @@ class Replica:
         if barrier.bundle_id is not None:
             self._committed.discard(barrier.bundle_id)
         self._delete_groups(barrier.stale_groups)
+        for cookie in barrier.tried:
+            if cookie in self.rejected and self.rejected[cookie].trying:
+                del self.rejected[cookie]
         for key, rev in barrier.cursors.items():
             if key in self.tables:
                 self.acked[key] = max(rev, self.acked.get(key, 0))
@@ -376,18 +488,25 @@ class Replica:
         """The bundle was refused as a whole: send its flows alone, so that the good ones hold."""
         assert barrier.retry is not None
         adds, deletes = barrier.retry
-        self._control.extend(flow for flow in adds if encode.cookie_of(flow) not in self.rejected)
+        self._control.extend(self._takeable(adds))
         self._control.extend(deletes)
-        self._send_barrier(_Barrier(barrier.cursors, barrier.stale_groups))
+        self._send_barrier(_Barrier(barrier.cursors, barrier.stale_groups, tried=barrier.tried))
 
-    def reject(self, cookie: int, reason: str) -> None:
-        """The switch refused a flow: remember, so that it is not sent for ever."""
-        self.rejected[cookie] = reason
+    def reject(self, cookie: int, reason: str, now_s: float) -> None:
+        """The switch refused a flow: an audit offers it again, after a longer pause each time."""
+        before = self.rejected.get(cookie)
+        pause_s = AUDIT_EVERY_S if before is None else min(RETRY_MAX_S, before.pause_s * 2)
+        self.rejected[cookie] = Rejection(reason, pause_s, now_s + pause_s)
 
     def confirmed(self, targets: Iterable[tuple[int, int]]) -> bool:
-        """Whether the switch has confirmed each table at that revision or later."""
-        return all(self.acked.get(key, -1) >= rev for key, rev in targets if key in self.tables)
+        """Whether the switch has confirmed each table at that revision or later, whole."""
+        held = [(key, rev) for key, rev in targets if key in self.tables]
+        if any(self.acked.get(key, -1) < rev for key, rev in held):
+            return False
+        return not self.rejected or not any(
+            self.rejected.keys() & self.tables[key].flows_for(self.dpid).keys() for key, _ in held
+        )
 
 
 def _stale(cookie: int) -> decode.FlowEntry:
-    return decode.FlowEntry(cookie, 0, 0, 0, 0, 0, 0, b"")
+    return decode.FlowEntry(cookie, 0, 0, 0, 0, 0, 0, 0, b"")

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import eventlet
 from eventlet.event import Event as Signal
@@ -15,6 +15,7 @@ from eventlet.queue import LightQueue
 from eventlet.timeout import Timeout
 
 from controller import explain
+from controller.bridges import Egress
 from controller.engine import Engine, Settings
 from controller.events import Committed, Connected, Effects, Event, Lost, Message, Received, Tick
 from controller.openflow.front import Connection
@@ -31,6 +32,8 @@ LOG = logging.getLogger("vxlan_l2")
 
 T = TypeVar("T")
 TICK_S = 0.1
+CHANGES_AT_ONCE = 200
+"""Changes of one write that are applied before others get a turn: some milliseconds' worth."""
 DIFF_TIMEOUT_S = 10.0
 
 
@@ -120,9 +123,29 @@ class Runtime:
             return f"no tunnel port: none is named like {', '.join(bridge.names.tunnels)}"
         if host is None or host.vtep is None:
             return "VTEP address not known; set it with PUT /v1/hosts/{dpid}"
+        unproven = self._unproven(replica)
+        if unproven:
+            return unproven
         if replica.rejected:
-            cookie, text = next(iter(replica.rejected.items()))
-            return f"{len(replica.rejected)} flows refused by the switch, such as {text or cookie}"
+            first = next(iter(replica.rejected.values()))
+            return f"{len(replica.rejected)} flows refused by the switch, such as {first.reason}"
+        return None
+
+    def _unproven(self, replica: Replica) -> str | None:
+        bridge = replica.bridge
+        names = dict(bridge.tunnel_ports)
+        egress = Egress.of(self.topology, bridge)
+        if egress.unproven and egress.flow_port is None and not bridge.trusting:
+            return (
+                f"tunnel port {names[egress.unproven[0]]}: no known VTEP answers through it, so it"
+                " is not used; connect its peer, or declare it with PUT /v1/vteps/{ip} and PUT"
+                " /v1/hosts/{dpid}"
+            )
+        if egress.keyless and any(vni for vni in self.topology.networks_on(bridge.dpid)):
+            return (
+                f"tunnel port {names[min(egress.keyless)]} carries network 0 only: it needs"
+                " options:key=flow for the others"
+            )
         return None
 
     def flows(self, dpid: int) -> list[FlowView]:
@@ -184,7 +207,14 @@ class Runtime:
             if connection is not None:
                 connection.wake()
         for dpid in effects.remember:
-            self._to_remember.put(dpid)
+            self._to_remember.put(("host", dpid))
+        for key in effects.holders:
+            self._to_remember.put(("vip", key))
+        for key, place in effects.moves.items():
+            self._to_remember.put(("vm", key, place))
+        for dpid in effects.close:
+            if dpid in self._connections:
+                self._connections[dpid].close()
         for line in effects.log:
             LOG.warning("%s", line)
         if effects.confirmed and self._waiters:
@@ -193,19 +223,23 @@ class Runtime:
                 waiter.send()
 
     def _committed(self, changes: list[Change]) -> Ticket:
-        self._handle(Committed(tuple(changes)))
-        return self.engine.ticket(changes)
+        departing = self.engine.followers(changes)
+        for at in range(0, len(changes), CHANGES_AT_ONCE):
+            if at:
+                eventlet.sleep(0)
+            self._handle(Committed(tuple(changes[at : at + CHANGES_AT_ONCE])))
+        return self.engine.ticket(changes, departing)
 
     def _remember_for_ever(self) -> None:
-        """Write down what was seen of hosts; trouble with the store must not stop forwarding."""
+        """Write down what was seen; trouble with the store must not stop forwarding."""
         while True:
-            dpids = {self._to_remember.get()}
+            seen = {self._to_remember.get()}
             while not self._to_remember.empty():
-                dpids.add(self._to_remember.get())
+                seen.add(self._to_remember.get())
             try:
-                self.commit(partial(_remember, dpids))
+                self.commit(partial(_remember, self.topology, seen))
             except VxlanError as error:
-                LOG.warning("cannot remember what was seen of %d hosts: %s", len(dpids), error)
+                LOG.warning("cannot store what was seen (%d facts): %s", len(seen), error)
 
     def _tick_for_ever(self) -> None:
         while True:
@@ -224,6 +258,14 @@ def _once(signal: Signal) -> Callable[[Findings], None]:
     return send
 
 
-def _remember(dpids: set[int], draft: Draft) -> None:
-    for dpid in dpids:
-        draft.remember_host(dpid)
+def _remember(topology: Topology, seen: set[tuple[Any, ...]], draft: Draft) -> None:
+    for fact in seen:
+        match fact:
+            case ("host", dpid):
+                draft.remember_host(dpid)
+            case ("vm", key, place):
+                draft.move_vm(key, place)
+            case ("vip", key):
+                vip = topology.vips.get(key)
+                if vip is not None and vip.holder is not None:
+                    draft.hold_vip(key, vip.holder)

@@ -15,6 +15,7 @@ from controller.bridges import Egress
 from controller.engine import Engine
 from controller.flow import (
     ETH_TYPE_ARP,
+    ETH_TYPE_IPV6,
     OFPP_IN_PORT,
     VLAN_PRESENT,
     Action,
@@ -30,11 +31,12 @@ from controller.flow import (
     SetField,
     ofctl_match,
 )
-from controller.frames import Arp
+from controller.frames import ADVERTISEMENT, SOLICITATION, Arp, Nd
 from controller.journey import (
     Ambiguous,
     Delivery,
     Hop,
+    IpHeader,
     Journey,
     Loop,
     Packet,
@@ -52,6 +54,8 @@ Wiring: TypeAlias = Mapping[tuple[int, int], Far]  # (dpid, tunnel port) -> far 
 
 _VLAN_ID = 0xFFF
 _ARP_FIELDS = (Field.ARP_OP, Field.ARP_SHA, Field.ARP_SPA, Field.ARP_THA, Field.ARP_TPA)
+_ICMPV6, _UDP = 58, 17
+_SOLICITED = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,7 @@ class _Walker:
             eth_dst=fields[Field.ETH_DST],
             vlan=tag & _VLAN_ID if tag & VLAN_PRESENT else None,
             arp=arp,
+            nd=None if self.packet.nd is None else _nd_of(fields),
         )
 
 
@@ -172,6 +177,54 @@ def _fields_of(packet: Packet, in_port: int, tunnel: tuple[int, int, int]) -> di
     if arp is not None and packet.eth_type == ETH_TYPE_ARP:
         values = (arp.op, arp.sender_mac, arp.sender_ip, arp.target_mac, arp.target_ip)
         fields.update(zip(_ARP_FIELDS, values, strict=True))
+    if packet.nd is not None:
+        fields.update(_nd_fields(packet.nd))
+    elif packet.ip is not None:
+        fields.update(_ip_fields(packet.ip))
+    return fields
+
+
+def _nd_fields(nd: Nd) -> dict[Field, int]:
+    """An absent link-layer option reads as 0."""
+    option = Field.ND_SLL if nd.kind == SOLICITATION else Field.ND_TLL
+    option_type = 0 if not nd.link_layer else 1 if nd.kind == SOLICITATION else 2
+    return {
+        Field.ETH_TYPE: ETH_TYPE_IPV6,
+        Field.IP_PROTO: _ICMPV6,
+        Field.IPV6_SRC: nd.source,
+        Field.IPV6_DST: nd.destination,
+        Field.ICMPV6_TYPE: nd.kind,
+        Field.ICMPV6_CODE: 0,
+        Field.ND_TARGET: nd.target,
+        Field.ND_RESERVED: _SOLICITED if nd.solicited else 0,
+        Field.ND_OPTIONS_TYPE: option_type,
+        option: nd.link_layer,
+    }
+
+
+def _nd_of(fields: Mapping[Field, int]) -> Nd:
+    kind = fields[Field.ICMPV6_TYPE]
+    option = Field.ND_TLL if kind == ADVERTISEMENT else Field.ND_SLL
+    return Nd(
+        kind,
+        fields[Field.IPV6_SRC],
+        fields[Field.IPV6_DST],
+        fields[Field.ND_TARGET],
+        fields.get(option, 0),
+        kind == ADVERTISEMENT and bool(fields[Field.ND_RESERVED] & _SOLICITED),
+    )
+
+
+def _ip_fields(ip: IpHeader) -> dict[Field, int]:
+    fields = {Field.IP_PROTO: ip.proto}
+    if ip.src.is_v4:
+        fields |= {Field.IPV4_SRC: ip.src.low32, Field.IPV4_DST: ip.dst.low32}
+    else:
+        fields |= {Field.IPV6_SRC: int(ip.src), Field.IPV6_DST: int(ip.dst)}
+        if ip.proto == _ICMPV6:
+            fields |= {Field.ICMPV6_TYPE: ip.icmp_type, Field.ICMPV6_CODE: 0}
+    if ip.proto == _UDP:
+        fields |= {Field.UDP_SRC: ip.sport, Field.UDP_DST: ip.dport}
     return fields
 
 

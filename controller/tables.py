@@ -12,8 +12,8 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from controller.desired import UnitFlows
 from controller.flow import Flow
+from controller.terms import UnitFlows
 from controller.wire.encode import cookie_of, delete_of, encode_flow, identity_of
 
 LOG_SLACK = 1024
@@ -126,6 +126,19 @@ class FlowTable:
         for key, (before, renew) in first.items():
             steps[key] = Step(before, self.units.get(key, NOTHING), renew)
         return steps
+
+    def held_at(self, cursor: int, dpid: int) -> list[bytes] | None:
+        """What a switch at this cursor holds of the table; None when the log does not tell."""
+        steps = self.since(cursor)
+        if steps is None:
+            return None
+        held: list[bytes] = []
+        for key, unit in self.units.items():
+            if key not in steps:
+                held.extend(unit.side(dpid))
+        for step in steps.values():
+            held.extend(step.before.side(dpid))
+        return held
 
     def shared_flows(self) -> dict[int, bytes]:
         """Cookie -> add message of every unit's remote side."""

@@ -6,11 +6,11 @@ as a whole (all or nothing) while the topology itself stays untouched until the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, TypeVar
 
-from topology.errors import Conflict, InvalidValue, NotFound
+from topology.errors import Conflict, InvalidValue, NotFound, VxlanError
 from topology.model import (
     Change,
     Fact,
@@ -22,13 +22,15 @@ from topology.model import (
     Put,
     Remove,
     Topology,
+    Vip,
     Vm,
+    Vtep,
 )
-from topology.types import Dpid, Vni
+from topology.types import Dpid, Foreign, Ip, Location, Mac, Vni, VtepIp
 
 Outcome: TypeAlias = Literal["created", "changed", "unchanged"]
 
-F = TypeVar("F", Host, Network, Vm)
+F = TypeVar("F", Host, Network, Vm, Vtep, Vip)
 
 
 @dataclass(slots=True)
@@ -48,7 +50,7 @@ class Draft:
     wanted: list[Change] = field(default_factory=list)
     _facts: dict[tuple[type[Fact], Key], Fact | None] = field(default_factory=dict)
     _ip_owners: dict[IpKey, MacKey | None] = field(default_factory=dict)
-    _hosts: Topology | None = None
+    _places: Topology | None = None
 
     def fork(self) -> Draft:
         return Draft(self.topology, base=self)
@@ -59,8 +61,8 @@ class Draft:
         self.wanted += fork.wanted
         self._facts |= fork._facts
         self._ip_owners |= fork._ip_owners
-        if fork._hosts is not None:
-            self._hosts = fork._hosts
+        if fork._places is not None:
+            self._places = fork._places
 
     # What holds once the draft is applied
 
@@ -73,9 +75,15 @@ class Draft:
     def network(self, vni: int) -> Network | None:
         return self._fact(Network, vni, self.topology.networks.get(vni))
 
+    def vtep(self, ip: int) -> Vtep | None:
+        return self._fact(Vtep, ip, self.topology.vteps.get(ip))
+
+    def vip(self, key: IpKey) -> Vip | None:
+        return self._fact(Vip, key, self.topology.vips.get(key))
+
     def find_host(self, ref: str, field_name: str = "host") -> Host:
         """The host that a user means by a name, VTEP address or dpid; InvalidValue if none."""
-        host = self._host_index().find_host(ref)
+        host = self._place_index().find_host(ref)
         if host is None:
             raise InvalidValue(
                 field_name,
@@ -84,7 +92,26 @@ class Draft:
             )
         return host
 
-    # Wanted changes
+    def find_place(self, ref: str, field_name: str = "host") -> Location:
+        """The host or foreign VTEP that a user means; InvalidValue if none."""
+        place = self._place_index().find_place(ref)
+        if place is None:
+            raise InvalidValue(
+                field_name,
+                f"{ref!r} is no known host's dpid, name or VTEP address, nor a foreign VTEP's name"
+                " or address; connect it, declare it with PUT /v1/hosts/{dpid}, or with"
+                " PUT /v1/vteps/{ip}",
+            )
+        return place
+
+    def need_network(self, vni: int, field_name: str = "vni") -> None:
+        """InvalidValue when this network does not exist."""
+        if self.network(vni) is None:
+            raise InvalidValue(
+                field_name, f"network {vni} does not exist; make it with PUT /v1/networks/{vni}"
+            )
+
+    # Wanted changes: VMs and virtual IPs
 
     def create_vm(self, vm: Vm) -> Outcome:
         """Register a VM; Conflict when its MAC or an IP is another's."""
@@ -103,13 +130,14 @@ class Draft:
         there = self.vm(vm.key)
         if there == vm:
             return self._holds(vm)
-        if self.network(vm.vni) is None:
-            raise InvalidValue(
-                "vni", f"network {vm.vni} does not exist; make it with PUT /v1/networks/{vm.vni}"
-            )
-        if self.host(vm.host) is None:
-            raise InvalidValue("host", f"host {vm.host} is not known")
+        self.need_network(vm.vni)
+        self._need_place(vm)
         for ip in vm.ips:
+            if self.vip((vm.vni, ip)) is not None:
+                raise Conflict(
+                    f"IP {ip} in network {vm.vni} is a virtual IP; put the MAC {vm.mac} into it"
+                    f" with PUT /v1/vips/{vm.vni}/{ip} instead"
+                )
             owner = self._owner_of_ip((vm.vni, ip))
             if owner is not None and owner.key != vm.key:
                 raise Conflict(
@@ -130,10 +158,59 @@ class Draft:
         self._remove(Vm, key)
         return vm
 
+    def move_vm(self, key: MacKey, place: Location) -> bool:
+        """Put a VM that announced itself elsewhere there; False when that is no longer possible."""
+        vm = self.vm(key)
+        if vm is None:
+            return False
+        try:
+            self.set_vm(replace(vm, host=place))
+        except VxlanError:
+            return False
+        return True
+
+    def set_vip(self, vip: Vip) -> Outcome:
+        """Let MACs share an IP; who holds it already goes on to, unless another one is named."""
+        there = self.vip(vip.key)
+        if there is not None and vip.holder is None:
+            vip = replace(vip, holder=there.holder)
+        if there == vip:
+            return self._holds(vip)
+        self.need_network(vip.vni)
+        owner = self._owner_of_ip(vip.key)
+        if owner is not None:
+            raise Conflict(
+                f"IP {vip.ip} in network {vip.vni} belongs to a VM: {_describe(owner)};"
+                " take it off that VM first"
+            )
+        self._put(vip)
+        return "created" if there is None else "changed"
+
+    def remove_vip(self, key: IpKey) -> Vip:
+        vip = self.vip(key)
+        if vip is None:
+            raise NotFound(f"{Ip(key[1])} is no virtual IP in network {key[0]}")
+        self._remove(Vip, key)
+        return vip
+
+    def hold_vip(self, key: IpKey, mac: Mac) -> bool:
+        """Give a virtual IP to the MAC that announced it; False when it may no longer hold it."""
+        vip = self.vip(key)
+        if vip is None or mac not in vip.macs:
+            return False
+        self.set_vip(replace(vip, holder=mac))
+        return True
+
+    # Wanted changes: networks, hosts, foreign VTEPs
+
     def set_network(self, network: Network) -> Outcome:
         there = self.network(network.vni)
         if there == network:
             return self._holds(network)
+        if network.hosts != "all":
+            for index, dpid in enumerate(network.hosts):
+                if self.host(dpid) is None:
+                    raise InvalidValue(f"hosts[{index}]", f"host {dpid} is not known")
         for other in self._networks():
             if other.vni == network.vni:
                 continue
@@ -150,24 +227,37 @@ class Draft:
             raise NotFound(f"network {vni} does not exist")
         if vni == 0:
             raise Conflict("network 0 exists always; it cannot be deleted")
-        for key in self._vm_keys_in(vni):
-            vm = self.vm(key)
-            if vm is not None:
-                raise Conflict(f"network {vni} still has VMs, such as {_describe(vm)}")
+        vm = _first(self._vms_in(vni))
+        if vm is not None:
+            raise Conflict(f"network {vni} still has VMs, such as {_describe(vm)}")
+        for vtep in self._place_index().foreign_in(vni):
+            raise Conflict(f"network {vni} is still one of the foreign VTEP {vtep}")
+        vip_keys = {*self.topology.vips, *(vip.key for vip in self._drafted(Vip))}
+        for key in sorted(key for key in vip_keys if key[0] == vni and self.vip(key) is not None):
+            raise Conflict(f"network {vni} still has the virtual IP {Ip(key[1])}")
         self._remove(Network, Vni(vni))
 
     def set_host(self, host: Host) -> Outcome:
         there = self.host(host.dpid)
         if there == host:
             return self._holds(host)
+        places = self._place_index()
         if host.name is not None:
-            other = self._host_index().host_named(host.name)
+            other = places.host_named(host.name)
             if other is not None and other.dpid != host.dpid:
                 raise Conflict(f"host {other.dpid} is named {host.name!r} already")
+            foreign = places.foreign_named(host.name)
+            if foreign is not None:
+                raise Conflict(f"the foreign VTEP {foreign.ip} is named {host.name!r} already")
         if host.declared_vtep is not None:
-            for other in self._host_index().hosts.values():
+            for other in places.hosts.values():
                 if other.dpid != host.dpid and other.declared_vtep == host.declared_vtep:
                     raise Conflict(f"host {other.dpid} has the VTEP {host.declared_vtep} already")
+            if host.declared_vtep in places.vteps:
+                raise Conflict(
+                    f"{host.declared_vtep} is declared as a foreign VTEP;"
+                    f" remove it first, with DELETE /v1/vteps/{host.declared_vtep}"
+                )
         self._put(host)
         return "created" if there is None else "changed"
 
@@ -180,12 +270,46 @@ class Draft:
     def remove_host(self, dpid: int) -> None:
         if self.host(dpid) is None:
             raise NotFound(f"host {Dpid(dpid)} is not known")
-        drafted = [vm.key for vm in self._drafted(Vm) if vm.host == dpid]
-        for key in (*self.topology.vms_on(dpid), *drafted):
-            vm = self.vm(key)
-            if vm is not None and vm.host == dpid:
-                raise Conflict(f"host {Dpid(dpid)} still has VMs, such as {_describe(vm)}")
+        vm = _first(self._vms_at(dpid))
+        if vm is not None:
+            raise Conflict(f"host {Dpid(dpid)} still has VMs, such as {_describe(vm)}")
+        for network in self._networks():
+            if network.hosts != "all" and dpid in network.hosts:
+                raise Conflict(f"network {network.vni} is pinned to host {Dpid(dpid)}")
         self._remove(Host, Dpid(dpid))
+
+    def set_vtep(self, vtep: Vtep) -> Outcome:
+        """Declare a foreign VTEP; what it no longer has must not have VMs there."""
+        there = self.vtep(vtep.ip)
+        if there == vtep:
+            return self._holds(vtep)
+        for index, vni in enumerate(vtep.vnis):
+            self.need_network(vni, f"vnis[{index}]")
+        places = self._place_index()
+        host = places.host_at(vtep.ip)
+        if host is not None:
+            raise Conflict(f"{vtep.ip} is the VTEP of host {host.dpid}, which connects here")
+        if vtep.name is not None:
+            place = places.find_place(vtep.name)
+            if place is not None and place != vtep.location:
+                kind = "foreign VTEP" if isinstance(place, Foreign) else "host"
+                raise Conflict(f"{vtep.name!r} means the {kind} {place} already")
+        gone = set(() if there is None else there.vnis) - set(vtep.vnis)
+        vm = _first(vm for vm in self._vms_at(vtep.location) if vm.vni in gone) if gone else None
+        if vm is not None:
+            raise Conflict(f"VNI {vm.vni} still has VMs there, such as {_describe(vm)}")
+        self._put(vtep)
+        return "created" if there is None else "changed"
+
+    def remove_vtep(self, ip: VtepIp) -> Vtep:
+        vtep = self.vtep(ip)
+        if vtep is None:
+            raise NotFound(f"no foreign VTEP {ip} is declared")
+        vm = _first(self._vms_at(vtep.location))
+        if vm is not None:
+            raise Conflict(f"the foreign VTEP {ip} still has VMs, such as {_describe(vm)}")
+        self._remove(Vtep, ip)
+        return vtep
 
     # How
 
@@ -200,11 +324,12 @@ class Draft:
         self._lay(kind, key, None, Remove(kind, key))
 
     def _lay(self, kind: type[Fact], key: Key, fact: Fact | None, change: Change) -> None:
-        if kind is Host:
-            hosts = self._host_index().hosts.values()
-            self._hosts = Topology()
-            for laid in (*map(Put, hosts), change):
-                self._hosts.apply(laid)
+        if kind is Host or kind is Vtep:
+            if self._places is None:
+                places, self._places = self._place_index(), Topology()
+                for laid in (*map(Put, places.hosts.values()), *map(Put, places.vteps.values())):
+                    self._places.apply(laid)
+            self._places.apply(change)
         self._facts[kind, key] = fact
         self.changes.append(change)
         self.wanted.append(change)
@@ -229,12 +354,27 @@ class Draft:
                 if isinstance(fact, kind):
                     yield fact
 
-    def _host_index(self) -> Topology:
-        """A topology whose hosts, and their names and addresses, are as drafted."""
+    def _place_index(self) -> Topology:
+        """A topology whose hosts and foreign VTEPs, their names and addresses, are as drafted."""
         for draft in self._lineage():
-            if draft._hosts is not None:
-                return draft._hosts
+            if draft._places is not None:
+                return draft._places
         return self.topology
+
+    def _need_place(self, vm: Vm) -> None:
+        if not isinstance(vm.host, Foreign):
+            if self.host(vm.host) is None:
+                raise InvalidValue("host", f"host {vm.host} is not known")
+            return
+        vtep = self.vtep(vm.host.vtep)
+        if vtep is None:
+            raise InvalidValue("host", f"the foreign VTEP {vm.host} is not declared")
+        if vm.vni not in vtep.vnis:
+            raise InvalidValue(
+                "host",
+                f"the foreign VTEP {vtep.ip} has no VNI {vm.vni};"
+                f" add it with PUT /v1/vteps/{vtep.ip}",
+            )
 
     def _owner_of_ip(self, key: IpKey) -> Vm | None:
         for draft in self._lineage():
@@ -254,11 +394,23 @@ class Draft:
         found = (self.network(vni) for vni in sorted(vnis))
         return [network for network in found if network is not None]
 
-    def _vm_keys_in(self, vni: int) -> list[MacKey]:
+    def _vms_in(self, vni: int) -> Iterator[Vm]:
         drafted = (vm.key for vm in self._drafted(Vm) if vm.vni == vni)
-        return [*self.topology.vms_in(vni), *drafted]
+        found = (self.vm(key) for key in (*self.topology.vms_in(vni), *drafted))
+        return (vm for vm in found if vm is not None)
+
+    def _vms_at(self, place: int) -> Iterator[Vm]:
+        drafted = (vm.key for vm in self._drafted(Vm) if vm.host == place)
+        found = (self.vm(key) for key in (*self.topology.vms_on(place), *drafted))
+        return (vm for vm in found if vm is not None and vm.host == place)
+
+
+def _first(vms: Iterable[Vm]) -> Vm | None:
+    """The one to name: the same whatever came before."""
+    return min(vms, key=lambda vm: vm.key, default=None)
 
 
 def _describe(vm: Vm) -> str:
     named = f"{vm.name!r} " if vm.name else ""
-    return f"VM {named}{vm.mac} (network {vm.vni}) on host {vm.host}"
+    at = "at foreign VTEP" if isinstance(vm.host, Foreign) else "on host"
+    return f"VM {named}{vm.mac} (network {vm.vni}) {at} {vm.host}"

@@ -8,22 +8,28 @@ both are kept in the index and the smallest key is the one that counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 from topology.errors import InvalidValue
-from topology.types import Dpid, Ip, Mac, Vlan, Vni, VtepIp
+from topology.types import Dpid, Foreign, Ip, Location, Mac, Subnet, Vlan, Vni, VtepIp
 
 MacKey: TypeAlias = tuple[int, int]  # (vni, mac)
 IpKey: TypeAlias = tuple[int, int]  # (vni, ip)
 Remote: TypeAlias = VtepIp | Literal["flow"]
 Policy: TypeAlias = Literal["flood", "drop"]
+Mode: TypeAlias = Literal["proactive", "reactive"]
+Everywhere: TypeAlias = Literal["all"]
 
 NAME_MAX_CHARS = 255
+MTU_MIN_BYTES, MTU_MAX_BYTES = 68, 65535  # RFC 2132, 5.1
+LEASE_MIN_S, LEASE_MAX_S = 60, 0xFFFFFFFF  # RFC 2131, 3.3: all ones is for ever
 
 K = TypeVar("K")
-V = TypeVar("V", Dpid, MacKey)
+V = TypeVar("V", Dpid, MacKey, VtepIp)
+A = TypeVar("A")
+M = TypeVar("M")
 
 
 def check_name(name: str | None, where: str = "name") -> None:
@@ -43,7 +49,7 @@ class Host:
     ``declared_*`` come from REST and win; ``seen_*`` were observed and are kept so that a restarted
     controller knows every VTEP at once: the address its OpenFlow connection came from, and what
     probes through the tunnels told. Remotes map a tunnel port's name to the VTEP at its other end,
-    or to "flow".
+    or to "flow"; keyless are the ports that lost a VNI on the way: they carry network 0 only.
     """
 
     dpid: Dpid
@@ -53,6 +59,7 @@ class Host:
     seen_vtep: VtepIp | None = None
     declared_remotes: tuple[tuple[str, Remote], ...] = ()
     seen_remotes: tuple[tuple[str, Remote], ...] = ()
+    seen_keyless: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -82,10 +89,21 @@ class Host:
         others = tuple(pair for pair in self.seen_remotes if pair[0] != port_name)
         return replace(self, seen_remotes=tuple(sorted((*others, (port_name, remote)))))
 
+    def seen_key(self, port_name: str, *, lost: bool) -> Host:
+        """This host with what a probe told about a port: whether a VNI is lost in it."""
+        others = {name for name in self.seen_keyless if name != port_name}
+        return replace(self, seen_keyless=tuple(sorted(others | ({port_name} if lost else set()))))
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A layer-2 network: a VNI, the local VLAN that carries it on every host, and its policy."""
+    """A layer-2 network: a VNI, the local VLAN that carries it on every host, and its policy.
+
+    ``hosts`` carry it even without a VM of it. ``unknown_arp`` is about addresses inside
+    ``subnets``, IPv6's neighbour solicitations included. ``quiet`` drops the reports and router
+    solicitations that hosts multicast when they start. ``follow_moves``: the announcement of a
+    registered VM from another host moves it. ``dhcp`` answers registered VMs from their addresses.
+    """
 
     vni: Vni
     name: str | None = None
@@ -93,9 +111,40 @@ class Network:
     unknown_unicast: Policy = "flood"
     arp_responder: bool = True
     learning: bool = True
+    port_security: bool = False
+    subnets: tuple[Subnet, ...] = ()
+    unknown_arp: Policy = "flood"
+    multicast: Policy = "flood"
+    quiet: bool = False
+    mode: Mode = "proactive"
+    hosts: tuple[Dpid, ...] | Everywhere = ()
+    follow_moves: bool = False
+    dhcp: bool = False
+    gateway: Ip | None = None
+    dns: tuple[Ip, ...] = ()
+    mtu_bytes: int = 1450
+    lease_s: int = 86400
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        object.__setattr__(self, "subnets", tuple(sorted(set(self.subnets))))
+        if self.hosts != "all":
+            object.__setattr__(self, "hosts", tuple(sorted(set(self.hosts))))
+        if self.port_security and self.follow_moves:
+            raise InvalidValue(
+                "follow_moves", "port security lets nobody announce a MAC from another host"
+            )
+        if not MTU_MIN_BYTES <= self.mtu_bytes <= MTU_MAX_BYTES:
+            raise InvalidValue("mtu", f"must be {MTU_MIN_BYTES} to {MTU_MAX_BYTES} bytes")
+        if not LEASE_MIN_S <= self.lease_s <= LEASE_MAX_S:
+            raise InvalidValue("lease_s", f"must be {LEASE_MIN_S} to {LEASE_MAX_S} seconds")
+        if self.dhcp and not any(subnet.is_v4 for subnet in self.subnets):
+            raise InvalidValue("dhcp", "needs an IPv4 subnet among the network's subnets")
+        for ip in () if self.gateway is None else (self.gateway,):
+            if not ip.is_v4 or self.subnet_of(ip) is None:
+                raise InvalidValue("gateway", f"{ip} is in no IPv4 subnet of the network")
+        if not all(ip.is_v4 for ip in self.dns):
+            raise InvalidValue("dns", "DHCP tells IPv4 addresses only")
 
     @property
     def key(self) -> Vni:
@@ -104,16 +153,24 @@ class Network:
     @property
     def everywhere(self) -> bool:
         """Network 0, the seeds' network, is on every host; others only where they have members."""
-        return self.vni == 0
+        return self.vni == 0 or self.hosts == "all"
+
+    def subnet_of(self, ip: Ip) -> Subnet | None:
+        """The smallest subnet of the network that has this address."""
+        holding = [subnet for subnet in self.subnets if ip in subnet]
+        return max(holding, key=lambda subnet: subnet.bits, default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Vm:
-    """A registered interface of a virtual machine: durable, and never overridden by learning."""
+    """A registered interface of a virtual machine: durable, and never overridden by learning.
+
+    ``host`` is a foreign VTEP for what lies behind one: that is its static entry.
+    """
 
     mac: Mac
     vni: Vni
-    host: Dpid
+    host: Location
     ips: tuple[Ip, ...] = ()
     name: str | None = None
     respond: bool = True
@@ -132,13 +189,17 @@ class Vm:
 
 @dataclass(frozen=True, slots=True)
 class LearnedMac:
-    """A MAC seen in a packet-in: soft, ages out. Times are seconds of the engine's clock."""
+    """A MAC seen in a packet-in: soft, ages out. Times are seconds of the engine's clock.
+
+    ``generation`` counts its moves.
+    """
 
     vni: Vni
     mac: Mac
-    host: Dpid
+    host: Location
     seen_s: float
     ips: tuple[tuple[Ip, float], ...] = ()
+    generation: int = 0
 
     @property
     def key(self) -> MacKey:
@@ -156,13 +217,41 @@ class Vtep:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        object.__setattr__(self, "vnis", tuple(sorted(set(self.vnis))))
 
     @property
     def key(self) -> VtepIp:
         return self.ip
 
+    @property
+    def location(self) -> Foreign:
+        return Foreign.at(self.ip)
 
-Fact: TypeAlias = Host | Network | Vm | LearnedMac | Vtep
+
+@dataclass(frozen=True, slots=True)
+class Vip:
+    """An IP that a declared set of VMs shares; ``holder`` is the one that announced it last."""
+
+    vni: Vni
+    ip: Ip
+    macs: tuple[Mac, ...]
+    name: str | None = None
+    holder: Mac | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        object.__setattr__(self, "macs", tuple(sorted(set(self.macs))))
+        if not self.macs:
+            raise InvalidValue("macs", "a virtual IP needs at least one VM")
+        if self.holder is not None and self.holder not in self.macs:
+            object.__setattr__(self, "holder", None)
+
+    @property
+    def key(self) -> IpKey:
+        return (self.vni, self.ip)
+
+
+Fact: TypeAlias = Host | Network | Vm | LearnedMac | Vtep | Vip
 Key: TypeAlias = int | MacKey
 
 
@@ -238,15 +327,20 @@ class Topology:
     vms: dict[MacKey, Vm] = field(default_factory=dict)
     learned: dict[MacKey, LearnedMac] = field(default_factory=dict)
     vteps: dict[int, Vtep] = field(default_factory=dict)
+    vips: dict[IpKey, Vip] = field(default_factory=dict)
     _host_names: _Claims[str, Dpid] = field(default_factory=_Claims)
     _host_vteps: _Claims[int, Dpid] = field(default_factory=_Claims)
+    _vtep_names: _Claims[str, VtepIp] = field(default_factory=_Claims)
     _vm_ips: _Claims[IpKey, MacKey] = field(default_factory=_Claims)
     _learned_ips: _Claims[IpKey, MacKey] = field(default_factory=_Claims)
     _vms_on: dict[int, dict[MacKey, None]] = field(default_factory=dict)
     _learned_on: dict[int, dict[MacKey, None]] = field(default_factory=dict)
     _vms_in: dict[int, dict[MacKey, None]] = field(default_factory=dict)
     _learned_in: dict[int, dict[MacKey, None]] = field(default_factory=dict)
+    _learned_at: dict[int, dict[int, dict[MacKey, None]]] = field(default_factory=dict)
     _members: dict[int, dict[int, int]] = field(default_factory=dict)
+    _vips_of: dict[MacKey, dict[IpKey, None]] = field(default_factory=dict)
+    _vteps_in: dict[int, dict[VtepIp, None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.networks.setdefault(0, Network(Vni(0)))
@@ -289,28 +383,82 @@ class Topology:
     def vms_on(self, dpid: int) -> Iterable[MacKey]:
         return self._vms_on.get(dpid, {})
 
-    def learned_on(self, dpid: int) -> Iterable[MacKey]:
-        return self._learned_on.get(dpid, {})
+    def learned_on(self, place: int) -> Collection[MacKey]:
+        return self._learned_on.get(place, {})
 
     def vms_in(self, vni: int) -> Iterable[MacKey]:
         return self._vms_in.get(vni, {})
 
-    def learned_in(self, vni: int) -> Iterable[MacKey]:
+    def learned_in(self, vni: int) -> Collection[MacKey]:
         return self._learned_in.get(vni, {})
 
+    def stalest_learned(self, place: int) -> MacKey:
+        """Of the learned MACs at a place the one that was not renewed for longest."""
+        return next(iter(self._learned_on[place]))
+
+    def stalest_learned_of_network(self, vni: int) -> MacKey:
+        """The same for the place that has most of the network's learned MACs."""
+        places = self._learned_at[vni]
+        most = max(places, key=lambda place: (len(places[place]), place))
+        return next(iter(places[most]))
+
     def is_member(self, dpid: int, vni: int) -> bool:
-        """Whether the host carries the network: it is everywhere, or has a VM of it."""
+        """Whether the host carries the network: has a VM of it, or is one of its hosts anyway."""
         network = self.networks.get(vni)
         if network is None:
             return False
-        return network.everywhere or dpid in self._members.get(vni, {})
+        return network.everywhere or dpid in self._members.get(vni, {}) or dpid in network.hosts
 
     def members(self, vni: int) -> list[int]:
         """The dpids of the hosts that carry the network, sorted."""
         network = self.networks.get(vni)
         if network is None:
             return []
-        return sorted(self.hosts if network.everywhere else self._members.get(vni, {}))
+        if network.everywhere:
+            return sorted(self.hosts)
+        return sorted({*self._members.get(vni, {}), *self.hosts.keys() & set(network.hosts)})
+
+    def foreign_in(self, vni: int) -> list[VtepIp]:
+        """The foreign VTEPs that were declared with this network, sorted."""
+        return sorted(self._vteps_in.get(vni, {}))
+
+    def vips_of(self, vni: int, mac: int) -> list[Vip]:
+        """The virtual IPs that this MAC may hold."""
+        return [self.vips[key] for key in sorted(self._vips_of.get((vni, mac), {}))]
+
+    def place_of(self, vni: int, mac: int) -> Location | None:
+        """Where a MAC is, as registered or else as learned."""
+        fact = self.vms.get((vni, mac)) or self.learned.get((vni, mac))
+        return None if fact is None else fact.host
+
+    def vtep_of(self, place: Location) -> VtepIp | None:
+        """Where frames for this place go to, None while that is not known."""
+        if isinstance(place, Foreign):
+            return place.vtep if place.vtep in self.vteps else None
+        host = self.hosts.get(place)
+        return None if host is None else host.vtep
+
+    def is_endpoint(self, vtep: int) -> bool:
+        """Whether a host's or a declared foreign VTEP has this address."""
+        return vtep in self.vteps or self.host_at(vtep) is not None
+
+    def foreign_named(self, ref: str) -> Vtep | None:
+        """The foreign VTEP with this name or address."""
+        named = self._vtep_names.first(ref)
+        if named is not None:
+            return self.vteps[named]
+        try:
+            return self.vteps.get(VtepIp.parse(ref))
+        except InvalidValue:
+            return None
+
+    def find_place(self, ref: str) -> Location | None:
+        """The host that is meant, else the foreign VTEP."""
+        host = self.find_host(ref)
+        if host is not None:
+            return host.dpid
+        foreign = self.foreign_named(ref)
+        return None if foreign is None else foreign.location
 
     def networks_on(self, dpid: int) -> Iterator[int]:
         return (vni for vni in sorted(self.networks) if self.is_member(dpid, vni))
@@ -345,6 +493,7 @@ class Topology:
             Vm: self.vms,
             LearnedMac: self.learned,
             Vtep: self.vteps,
+            Vip: self.vips,
         }
         return tables[kind]  # type: ignore[return-value]
 
@@ -360,12 +509,23 @@ class Topology:
                 _member(self._vms_in, fact.vni, fact.key, add=add)
                 for ip in fact.ips:
                     _claim(self._vm_ips, (int(fact.vni), int(ip)), fact.key, add=add)
-                _count(self._members.setdefault(fact.vni, {}), fact.host, add=add)
+                if not isinstance(fact.host, Foreign):
+                    _count(self._members.setdefault(fact.vni, {}), fact.host, add=add)
             case LearnedMac():
                 _member(self._learned_on, fact.host, fact.key, add=add)
                 _member(self._learned_in, fact.vni, fact.key, add=add)
+                places = self._learned_at.setdefault(fact.vni, {})
+                _member(places, fact.host, fact.key, add=add)
                 for ip, _seen_s in fact.ips:
                     _claim(self._learned_ips, (int(fact.vni), int(ip)), fact.key, add=add)
+            case Vtep():
+                if fact.name is not None:
+                    _claim(self._vtep_names, fact.name, fact.ip, add=add)
+                for vni in fact.vnis:
+                    _member(self._vteps_in, vni, fact.ip, add=add)
+            case Vip():
+                for mac in fact.macs:
+                    _member(self._vips_of, (int(fact.vni), int(mac)), fact.key, add=add)
 
 
 def _claim(index: _Claims[K, V], key: K, claimant: V, *, add: bool) -> None:
@@ -375,7 +535,7 @@ def _claim(index: _Claims[K, V], key: K, claimant: V, *, add: bool) -> None:
         index.discard(key, claimant)
 
 
-def _member(index: dict[int, dict[MacKey, None]], at: int, key: MacKey, *, add: bool) -> None:
+def _member(index: dict[A, dict[M, None]], at: A, key: M, *, add: bool) -> None:
     if add:
         index.setdefault(at, {})[key] = None
         return

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import socket
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeAlias
 
 from topology.errors import InvalidValue
 
@@ -168,6 +169,57 @@ def _parse_ip(text: str, field: str) -> Ip:
     raise InvalidValue(field, f"{text!r} is not an IPv4 or IPv6 address")
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Subnet:
+    """An IPv4 or IPv6 prefix; ``bits`` counts within its own family (RFC 4632, RFC 4291 2.3)."""
+
+    ip: Ip
+    bits: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.bits <= self.width_bits:
+            raise InvalidValue("subnets", f"/{self.bits} is no prefix length")
+        if self.value & ~self.mask:
+            raise InvalidValue("subnets", f"{self} has host bits set")
+
+    @classmethod
+    def parse(cls, text: str, field: str = "subnets") -> Subnet:
+        """Read ``10.1.1.0/24`` or ``fd00::/64``."""
+        address, slash, bits = text.partition("/")
+        if not slash or not bits.isascii() or not bits.isdigit() or len(bits) > 3:
+            raise InvalidValue(field, f"{text!r} is not a subnet like 10.1.1.0/24 or fd00::/64")
+        try:
+            return cls(_parse_ip(address, field), int(bits))
+        except InvalidValue as error:
+            raise InvalidValue(field, error.reason) from error
+
+    @property
+    def is_v4(self) -> bool:
+        return self.ip.is_v4
+
+    @property
+    def width_bits(self) -> int:
+        return 32 if self.is_v4 else 128
+
+    @property
+    def value(self) -> int:
+        """The prefix as a number of its family's width."""
+        return self.ip.low32 if self.is_v4 else int(self.ip)
+
+    @property
+    def mask(self) -> int:
+        ones = (1 << self.width_bits) - 1
+        return ones ^ (ones >> self.bits)
+
+    def __contains__(self, ip: Ip) -> bool:
+        if ip.is_v4 != self.is_v4:
+            return False
+        return (ip.low32 if self.is_v4 else int(ip)) & self.mask == self.value
+
+    def __str__(self) -> str:
+        return f"{self.ip}/{self.bits}"
+
+
 class VtepIp(Ip):
     """The IPv4 underlay address of a tunnel endpoint."""
 
@@ -180,3 +232,29 @@ class VtepIp(Ip):
         if not ip.is_v4:
             raise InvalidValue(field, f"{text} is not IPv4: the underlay is IPv4")
         return cls(ip)
+
+
+class Foreign(_BoundedInt):
+    """A foreign VTEP as the place of a MAC: a number beyond every datapath id.
+
+    So hosts and foreign VTEPs share the indexes of places, and never meet in them.
+    """
+
+    MAX = (1 << 65) - 1
+    WHAT = "a foreign VTEP"
+    __slots__ = ()
+
+    @classmethod
+    def at(cls, vtep: VtepIp) -> Foreign:
+        return cls(1 << 64 | vtep.low32)
+
+    @property
+    def vtep(self) -> VtepIp:
+        return VtepIp(VtepIp.v4(int(self) & 0xFFFFFFFF))
+
+    def __str__(self) -> str:
+        return str(self.vtep)
+
+
+Location: TypeAlias = Dpid | Foreign
+"""Where a MAC is: on a host, or behind a foreign VTEP."""

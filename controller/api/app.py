@@ -15,7 +15,9 @@ from controller.api import (
     resources_hosts,
     resources_learned,
     resources_networks,
+    resources_vips,
     resources_vms,
+    resources_vteps,
 )
 from controller.api.answers import answer
 from controller.api.call import Call
@@ -83,6 +85,16 @@ ROUTES: Final = (
     Route(
         "/v1/vms/{vni}/{mac}",
         {"GET": resources_vms.show, "PUT": resources_vms.put, "DELETE": resources_vms.delete},
+    ),
+    Route("/v1/vteps", {"GET": resources_vteps.index}),
+    Route(
+        "/v1/vteps/{ip}",
+        {"GET": resources_vteps.show, "PUT": resources_vteps.put, "DELETE": resources_vteps.delete},
+    ),
+    Route("/v1/vips", {"GET": resources_vips.index}),
+    Route(
+        "/v1/vips/{vni}/{ip}",
+        {"GET": resources_vips.show, "PUT": resources_vips.put, "DELETE": resources_vips.delete},
     ),
     Route("/v1/learned", {"GET": resources_learned.index}),
 )

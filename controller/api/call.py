@@ -14,7 +14,7 @@ from controller.api import bodies
 from controller.api.problems import Problem, invalid
 from controller.service import Service
 from topology.errors import InvalidValue
-from topology.types import Dpid, Mac, Vni
+from topology.types import Dpid, Ip, Mac, Vni, VtepIp
 
 WAIT_MAX_S: Final = 60.0
 
@@ -70,6 +70,12 @@ class Call:
 
     def path_mac(self) -> Mac:
         return Mac.parse(self.path["mac"])
+
+    def path_ip(self) -> Ip:
+        return Ip.parse(self.path["ip"])
+
+    def path_vtep(self) -> VtepIp:
+        return VtepIp.parse(self.path["ip"], "ip")
 
     def path_dpid(self) -> Dpid | None:
         """The host of the path if it is written as a full dpid, 16 hex digits."""

@@ -55,7 +55,7 @@ def _read(items: Sequence[object]) -> list[VmBody]:
 def _create(draft: Draft, index: int, body: VmBody) -> bool:
     """Whether this item is new."""
     try:
-        return draft.create_vm(body.fact(draft.find_host(body.host).dpid)) == "created"
+        return draft.create_vm(body.fact(draft.find_place(body.host))) == "created"
     except InvalidValue as error:
         raise invalid_fields(
             [FieldError(f"[{index}].{error.field}", error.reason)], {"index": index}

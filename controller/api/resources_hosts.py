@@ -10,7 +10,8 @@ from controller.api.answers import answer, written
 from controller.api.call import Call
 from controller.api.paging import Place, page, page_of
 from controller.api.problems import invalid
-from controller.api.schemas import HostBody, read, show_flow, show_host
+from controller.api.schemas import HostBody, read
+from controller.api.shown import show_flow, show_host
 from topology.draft import Draft, Outcome
 from topology.errors import Conflict, NotFound
 from topology.model import Host

@@ -6,7 +6,7 @@ from webob import Response
 
 from controller.api.call import Call
 from controller.api.paging import Place, page
-from controller.api.schemas import show_learned
+from controller.api.shown import show_learned
 
 
 def index(call: Call) -> Response:

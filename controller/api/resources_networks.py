@@ -8,7 +8,8 @@ from controller.api.answers import answer, written
 from controller.api.call import Call
 from controller.api.paging import Place, page
 from controller.api.problems import invalid
-from controller.api.schemas import NetworkBody, read, show_network
+from controller.api.schemas import NetworkBody, read
+from controller.api.shown import show_network
 from topology.draft import Draft, Outcome
 from topology.errors import NotFound
 from topology.model import Network
@@ -40,12 +41,13 @@ def put(call: Call) -> Response:
     body = read(NetworkBody, call.body())
     if body.vni is not None and body.vni != vni:
         raise invalid("vni", f"{body.vni} is not the network of the path, {vni}")
-    network = body.fact(vni)
+    unpinned = body.fact(vni)
 
-    def plan(draft: Draft) -> Outcome:
-        return draft.set_network(network)
+    def plan(draft: Draft) -> tuple[Network, Outcome]:
+        network = body.pinned(unpinned, draft)
+        return network, draft.set_network(network)
 
-    outcome, ticket = call.service.commit(plan)
+    (network, outcome), ticket = call.service.commit(plan)
     return written(
         call,
         ticket,

@@ -10,11 +10,12 @@ from controller.api.answers import answer, written
 from controller.api.call import Call
 from controller.api.paging import Place, page
 from controller.api.problems import invalid
-from controller.api.schemas import VmBody, VmPutBody, read, show_vm
+from controller.api.schemas import VmBody, VmPutBody, read
+from controller.api.shown import show_vm
 from topology.draft import Draft, Outcome
 from topology.errors import InvalidValue, NotFound
 from topology.model import MacKey, Topology, Vm
-from topology.types import Dpid, Ip, Vni
+from topology.types import Ip, Location, Vni
 
 
 def index(call: Call) -> Response:
@@ -37,7 +38,7 @@ def _filtered(call: Call, topology: Topology) -> Iterable[MacKey]:
 
 
 def _narrowed(
-    topology: Topology, vni: Vni | None, ip: Ip | None, host: Dpid | None
+    topology: Topology, vni: Vni | None, ip: Ip | None, host: Location | None
 ) -> Iterable[MacKey]:
     """The VMs that fit, found by the index that has the fewest of them."""
     if ip is not None:
@@ -54,14 +55,17 @@ def _ip(call: Call) -> Ip | None:
     return None if text is None else Ip.parse(text)
 
 
-def _host(call: Call, topology: Topology) -> Dpid | None:
+def _host(call: Call, topology: Topology) -> Location | None:
     ref = call.query("host")
     if ref is None:
         return None
-    host = topology.find_host(ref)
-    if host is None:
-        raise InvalidValue("host", f"{ref!r} is no known host's dpid, name or VTEP address")
-    return host.dpid
+    place = topology.find_place(ref)
+    if place is None:
+        raise InvalidValue(
+            "host",
+            f"{ref!r} is no known host's dpid, name or VTEP address, nor a foreign VTEP's",
+        )
+    return place
 
 
 def show(call: Call) -> Response:
@@ -79,7 +83,7 @@ def create(call: Call) -> Response:
     body = read(VmBody, call.body())
 
     def plan(draft: Draft) -> tuple[Vm, Outcome]:
-        vm = body.fact(draft.find_host(body.host).dpid)
+        vm = body.fact(draft.find_place(body.host))
         return vm, draft.create_vm(vm)
 
     (vm, outcome), ticket = call.service.commit(plan)
@@ -104,7 +108,7 @@ def put(call: Call) -> Response:
 
     def plan(draft: Draft) -> tuple[Vm, Outcome]:
         there = draft.vm((vni, mac))
-        vm = body.changed(vni, mac, draft.find_host(body.host).dpid, there)
+        vm = body.changed(vni, mac, draft.find_place(body.host), there)
         return vm, draft.set_vm(vm)
 
     (vm, outcome), ticket = call.service.commit(plan)

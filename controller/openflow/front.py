@@ -36,6 +36,8 @@ WRITE_BYTES = 256 * 1024
 MESSAGES_BEFORE_YIELD = 512
 ECHO_EVERY_S = 5.0
 DEAD_AFTER_S = 15.0
+OWN_STALL_S = 1.0
+UNREAD_MAX_BYTES = 4 << 20
 
 _EPOCHS = itertools.count(int(time.time() * 1000) & 0xFFFFFFFFFF)
 _FOR_RYU_TOO = {
@@ -84,6 +86,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
 
     def __init__(self, socket: Any, address: Any) -> None:
         self._outbox: deque[bytes] = deque()
+        self._unread_bytes = 0
         self._waiting: Event | None = None
         self._heard_s = time.monotonic()
         self._announced = False
@@ -114,6 +117,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         if self.state == DEAD_DISPATCHER:
             return False
         self._outbox.append(bytes(buf))
+        self._unread_bytes += len(buf)
         self.wake()
         return True
 
@@ -127,6 +131,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         try:
             while self.state != DEAD_DISPATCHER:
                 chunks = [self._outbox.popleft() for _ in range(len(self._outbox))]
+                self._unread_bytes = 0
                 if self._announced:
                     chunks.extend(self.listener.pull(self))
                 if chunks:
@@ -146,7 +151,11 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
 
     def _echo_request_loop(self) -> None:
         while self.state != DEAD_DISPATCHER:
+            due_s = time.monotonic() + ECHO_EVERY_S
             hub.sleep(ECHO_EVERY_S)
+            if time.monotonic() > due_s + OWN_STALL_S:
+                # It was this process that was busy: what the switch said meanwhile is not read yet.
+                self._heard_s = time.monotonic()
             silent_s = time.monotonic() - self._heard_s
             if silent_s > DEAD_AFTER_S:
                 LOG.warning(
@@ -208,6 +217,8 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
     def _take(self, message: bytes) -> None:
         msg_type = message[1]
         if msg_type == encode.ECHO_REQUEST:
+            if self._unread_bytes > UNREAD_MAX_BYTES:
+                raise guard.Refused("it asks for echoes and does not read them")
             self.send(bytes((message[0], encode.ECHO_REPLY)) + message[2:])
             return
         if self.state == MAIN_DISPATCHER:
@@ -238,6 +249,8 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 self._hand_to_ryu(message)
         elif msg_type == encode.PORT_STATUS:
             value = decode.port_status(message)
+        elif msg_type == encode.FLOW_REMOVED:
+            value = decode.flow_removed(message)
         elif msg_type == encode.ERROR:
             value = decode.error(message)
         elif msg_type == encode.EXPERIMENTER:

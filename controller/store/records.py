@@ -2,7 +2,8 @@
 
 A record is MessagePack: ``[version, {field: value}]``. Addresses are binary in network order (a MAC
 6 bytes, an IPv4 address 4, an IPv6 address 16), a dpid, VNI or VLAN is an unsigned integer, a name
-is text in UTF-8. A record's key is binary, and sorts like the fact's own key.
+is text in UTF-8. A subnet is an address and a length, a VM's host a dpid or a foreign VTEP's
+address. A record's key is binary, and sorts like the fact's own key.
 
 A field that is added, dropped or read differently makes a new version, whose reader is added beside
 the old ones. A reader takes exactly the fields of its version, so that nothing is lost unnoticed.
@@ -11,16 +12,29 @@ the old ones. A reader takes exactly the fields of its version, so that nothing 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias, TypeVar
 
 import msgpack
 
 from topology.errors import StoreRefused, VxlanError
-from topology.model import Fact, Host, Key, LearnedMac, Network, Policy, Remote, Vm, Vtep
-from topology.types import Dpid, Ip, Mac, Vlan, Vni, VtepIp
+from topology.model import (
+    Everywhere,
+    Fact,
+    Host,
+    Key,
+    LearnedMac,
+    Network,
+    Remote,
+    Vip,
+    Vm,
+    Vtep,
+)
+from topology.types import Dpid, Foreign, Ip, Location, Mac, Subnet, Vlan, Vni, VtepIp
 
 Fields: TypeAlias = dict[str, object]
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +166,50 @@ def _optional_vtep(fields: Fields, name: str) -> VtepIp | None:
     return None if value is None else _vtep_ip(value)
 
 
-def _packed(ip: VtepIp | None) -> bytes | None:
+def _packed(ip: Ip | None) -> bytes | None:
     return None if ip is None else ip.packed
 
 
-def _policy(fields: Fields, name: str) -> Policy:
+def _one_of(fields: Fields, name: str, *choices: C) -> C:
     value = fields.pop(name)
-    if value == "flood":
-        return "flood"
-    if value == "drop":
-        return "drop"
+    for choice in choices:
+        if value == choice:
+            return choice
     raise ValueError(f"{name} is {value!r}")
+
+
+def _mac(value: object) -> Mac:
+    if not isinstance(value, bytes) or len(value) != 6:
+        raise TypeError("an Ethernet address is not 6 bytes")
+    return Mac(int.from_bytes(value, "big"))
+
+
+def _mac_out(mac: Mac) -> bytes:
+    return int(mac).to_bytes(6, "big")
+
+
+def _subnet(value: object) -> Subnet:
+    if not isinstance(value, list) or len(value) != 2 or type(value[1]) is not int:
+        raise TypeError("a subnet is no pair of address and length")
+    return Subnet(_ip(value[0]), value[1])
+
+
+def _pinned(value: object) -> tuple[Dpid, ...] | Everywhere:
+    if value == "all":
+        return "all"
+    if not isinstance(value, list) or not all(type(dpid) is int for dpid in value):
+        raise TypeError("hosts are no datapath ids")
+    return tuple(map(Dpid, value))
+
+
+def _place(value: object) -> Location:
+    if isinstance(value, int):
+        return Dpid(value)
+    return Foreign.at(_vtep_ip(value))
+
+
+def _place_out(place: Location) -> int | bytes:
+    return place.vtep.packed if isinstance(place, Foreign) else int(place)
 
 
 # Kinds
@@ -178,10 +225,18 @@ def _write_host(fact: Fact) -> Fields:
         "seen_vtep": _packed(fact.seen_vtep),
         "declared_remotes": _remotes_out(fact.declared_remotes),
         "seen_remotes": _remotes_out(fact.seen_remotes),
+        "seen_keyless": list(fact.seen_keyless),
     }
 
 
 def _read_host(fields: Fields) -> Host:
+    keyless = _list(fields, "seen_keyless")
+    if not all(isinstance(port, str) for port in keyless):
+        raise TypeError("seen_keyless holds no names of ports")
+    return replace(_read_host_1(fields), seen_keyless=tuple(map(str, keyless)))
+
+
+def _read_host_1(fields: Fields) -> Host:
     return Host(
         dpid=Dpid(_int(fields, "dpid")),
         name=_text(fields, "name"),
@@ -202,16 +257,49 @@ def _write_network(fact: Fact) -> Fields:
         "unknown_unicast": fact.unknown_unicast,
         "arp_responder": fact.arp_responder,
         "learning": fact.learning,
+        "port_security": fact.port_security,
+        "subnets": [[subnet.ip.packed, subnet.bits] for subnet in fact.subnets],
+        "unknown_arp": fact.unknown_arp,
+        "multicast": fact.multicast,
+        "quiet": fact.quiet,
+        "mode": fact.mode,
+        "hosts": "all" if fact.hosts == "all" else [int(dpid) for dpid in fact.hosts],
+        "follow_moves": fact.follow_moves,
+        "dhcp": fact.dhcp,
+        "gateway": _packed(fact.gateway),
+        "dns": [ip.packed for ip in fact.dns],
+        "mtu_bytes": fact.mtu_bytes,
+        "lease_s": fact.lease_s,
     }
 
 
 def _read_network(fields: Fields) -> Network:
+    gateway = fields.pop("gateway")
+    return replace(
+        _read_network_1(fields),
+        port_security=_bool(fields, "port_security"),
+        subnets=tuple(map(_subnet, _list(fields, "subnets"))),
+        unknown_arp=_one_of(fields, "unknown_arp", "flood", "drop"),
+        multicast=_one_of(fields, "multicast", "flood", "drop"),
+        quiet=_bool(fields, "quiet"),
+        mode=_one_of(fields, "mode", "proactive", "reactive"),
+        hosts=_pinned(fields.pop("hosts")),
+        follow_moves=_bool(fields, "follow_moves"),
+        dhcp=_bool(fields, "dhcp"),
+        gateway=None if gateway is None else _ip(gateway),
+        dns=tuple(map(_ip, _list(fields, "dns"))),
+        mtu_bytes=_int(fields, "mtu_bytes"),
+        lease_s=_int(fields, "lease_s"),
+    )
+
+
+def _read_network_1(fields: Fields) -> Network:
     vlan = _take(fields, "vlan", int, type(None))
     return Network(
         vni=Vni(_int(fields, "vni")),
         name=_text(fields, "name"),
         vlan=None if vlan is None else Vlan(vlan),  # type: ignore[arg-type]
-        unknown_unicast=_policy(fields, "unknown_unicast"),
+        unknown_unicast=_one_of(fields, "unknown_unicast", "flood", "drop"),
         arp_responder=_bool(fields, "arp_responder"),
         learning=_bool(fields, "learning"),
     )
@@ -220,9 +308,9 @@ def _read_network(fields: Fields) -> Network:
 def _write_vm(fact: Fact) -> Fields:
     assert isinstance(fact, Vm)
     return {
-        "mac": int(fact.mac).to_bytes(6, "big"),
+        "mac": _mac_out(fact.mac),
         "vni": int(fact.vni),
-        "host": int(fact.host),
+        "host": _place_out(fact.host),
         "ips": [ip.packed for ip in fact.ips],
         "name": fact.name,
         "respond": fact.respond,
@@ -230,11 +318,18 @@ def _write_vm(fact: Fact) -> Fields:
 
 
 def _read_vm(fields: Fields) -> Vm:
-    mac = _take(fields, "mac", bytes)
+    return _vm_at(_place(_take(fields, "host", int, bytes)), fields)
+
+
+def _read_vm_1(fields: Fields) -> Vm:
+    return _vm_at(Dpid(_int(fields, "host")), fields)
+
+
+def _vm_at(place: Location, fields: Fields) -> Vm:
     return Vm(
-        mac=Mac(int.from_bytes(mac, "big")),  # type: ignore[arg-type]
+        mac=_mac(_take(fields, "mac", bytes)),
         vni=Vni(_int(fields, "vni")),
-        host=Dpid(_int(fields, "host")),
+        host=place,
         ips=tuple(_ip(ip) for ip in _list(fields, "ips")),
         name=_text(fields, "name"),
         respond=_bool(fields, "respond"),
@@ -260,19 +355,47 @@ def _read_vtep(fields: Fields) -> Vtep:
     )
 
 
+def _write_vip(fact: Fact) -> Fields:
+    assert isinstance(fact, Vip)
+    return {
+        "vni": int(fact.vni),
+        "ip": fact.ip.packed,
+        "macs": [_mac_out(mac) for mac in fact.macs],
+        "name": fact.name,
+        "holder": None if fact.holder is None else _mac_out(fact.holder),
+    }
+
+
+def _read_vip(fields: Fields) -> Vip:
+    holder = fields.pop("holder")
+    return Vip(
+        vni=Vni(_int(fields, "vni")),
+        ip=_ip(fields.pop("ip")),
+        macs=tuple(map(_mac, _list(fields, "macs"))),
+        name=_text(fields, "name"),
+        holder=None if holder is None else _mac(holder),
+    )
+
+
 def _number_key(size_bytes: int) -> Callable[[Key], bytes]:
     return lambda key: int(key).to_bytes(size_bytes, "big")  # type: ignore[arg-type]
 
 
-def _vm_key(key: Key) -> bytes:
-    vni, mac = key  # type: ignore[misc]
-    return int(vni).to_bytes(3, "big") + int(mac).to_bytes(6, "big")
+def _key_in_network(size_bytes: int) -> Callable[[Key], bytes]:
+    def in_network(key: Key) -> bytes:
+        vni, number = key  # type: ignore[misc]
+        return int(vni).to_bytes(3, "big") + int(number).to_bytes(size_bytes, "big")
+
+    return in_network
 
 
 _KINDS: Final[Mapping[type[Fact], _Kind]] = {
-    Host: _Kind("host", _number_key(8), _write_host, {1: _read_host}),
-    Network: _Kind("network", _number_key(3), _write_network, {1: _read_network}),
-    Vm: _Kind("vm", _vm_key, _write_vm, {1: _read_vm}),
+    Host: _Kind("host", _number_key(8), _write_host, {1: _read_host_1, 2: _read_host}),
+    Network: _Kind(
+        "network", _number_key(3), _write_network, {1: _read_network_1, 2: _read_network}
+    ),
+    Vm: _Kind("vm", _key_in_network(6), _write_vm, {1: _read_vm_1, 2: _read_vm}),
     Vtep: _Kind("vtep", _number_key(16), _write_vtep, {1: _read_vtep}),
+    Vip: _Kind("vip", _key_in_network(16), _write_vip, {1: _read_vip}),
 }
 _BY_NAME: Final[Mapping[str, _Kind]] = {kind.name: kind for kind in _KINDS.values()}

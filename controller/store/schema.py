@@ -14,7 +14,7 @@ from typing import Final
 
 from controller.store.records import Record, decode
 from topology.errors import StoreRefused
-from topology.model import Fact, Host, Network, Vm, Vtep
+from topology.model import Fact, Host, Network, Vip, Vm, Vtep
 
 APPLICATION_ID: Final = 0x76786C32  # "vxl2", in the file's header
 HEADER_BYTES: Final = 100
@@ -40,7 +40,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
 )
 
-_ORDER: Final = {kind: place for place, kind in enumerate((Host, Network, Vm, Vtep))}
+_ORDER: Final = {kind: place for place, kind in enumerate((Host, Network, Vm, Vtep, Vip))}
 
 
 def version() -> int:

@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
 
+from controller.flow import Field
+
+FIELDS = {(field.oxm_class, field.number): field for field in Field}
+
 _PACKET_IN = Struct("!IHBBQHH")
 _MULTIPART = Struct("!HH4x")
 _FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
@@ -23,9 +27,6 @@ MORE = 0x0001
 
 _TUN_ID = (0x8000, 38)
 _IN_PORT = (0x8000, 0)
-_ETH_SRC = (0x8000, 4)
-_VLAN = (0x8000, 6)
-_ARP_SPA = (0x8000, 22)
 _TUN_SRC = (0x0001, 31)
 _TUN_DST = (0x0001, 32)
 
@@ -68,6 +69,14 @@ class SwitchError:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowRemoved:
+    """A flow that was to be reported has ended in the switch."""
+
+    cookie: int
+    timed_out: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FlowEntry:
     """An installed flow as a dump tells it: enough to compare by cookie, and its match as bytes."""
 
@@ -76,6 +85,7 @@ class FlowEntry:
     priority: int
     duration_s: int
     hard_timeout_s: int
+    idle_timeout_s: int
     packets: int
     octets: int
     raw: bytes
@@ -146,6 +156,11 @@ def error(message: bytes) -> SwitchError:
     return SwitchError(kind, code, message[12:])
 
 
+def flow_removed(message: bytes) -> FlowRemoved:
+    _need(message, 48, "flow removed")
+    return FlowRemoved(int.from_bytes(message[8:16], "big"), timed_out=message[18] in (0, 1))
+
+
 def multipart(message: bytes) -> tuple[int, bool, bytes]:
     """(type, more to come, body) of a multipart reply."""
     _need(message, 16, "multipart reply")
@@ -186,10 +201,10 @@ def flow_names(body: bytes) -> Iterator[tuple[int, int, int]]:
 
 def flow_entries(body: bytes) -> Iterator[FlowEntry]:
     for entry in _entries(body, FLOW_STATS_MIN_BYTES, "flow stats"):
-        (_len, table, duration_s, _ns, priority, _idle, hard, _flags, cookie, packets, octets) = (
+        (_len, table, duration_s, _ns, priority, idle, hard, _flags, cookie, packets, octets) = (
             _FLOW_STATS.unpack_from(entry)
         )
-        yield FlowEntry(cookie, table, priority, duration_s, hard, packets, octets, entry)
+        yield FlowEntry(cookie, table, priority, duration_s, hard, idle, packets, octets, entry)
 
 
 def group_entries(body: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -204,19 +219,14 @@ def meter_entries(body: bytes) -> Iterator[tuple[int, bytes]]:
         yield int.from_bytes(entry[4:8], "big"), entry[2:4] + entry[8:]
 
 
-@dataclass(frozen=True, slots=True)
-class SourceMatch:
-    """What a FROM_LOCAL flow of a dump matches on: how a learned fact is read back."""
-
-    eth_src: int
-    vlan_vid: int
-    arp_spa: int | None
-
-
-def source_match(entry: FlowEntry) -> SourceMatch:
+def entry_match(entry: FlowEntry) -> dict[Field, int]:
+    """What an entry of a dump matches on, values only: how a learned fact is read back."""
     match_len = int.from_bytes(entry.raw[50:52], "big")
     if match_len < 4 or 48 + match_len > len(entry.raw):
         raise Malformed("flow stats: bad match")
-    fields = oxm_fields(entry.raw[52 : 48 + match_len])
-    spa = _int(fields, _ARP_SPA) if _ARP_SPA in fields else None
-    return SourceMatch(_int(fields, _ETH_SRC), _int(fields, _VLAN), spa)
+    found: dict[Field, int] = {}
+    for key, value in oxm_fields(entry.raw[52 : 48 + match_len]).items():
+        field = FIELDS.get(key)
+        if field is not None:
+            found[field] = int.from_bytes(value[: field.width], "big")
+    return found

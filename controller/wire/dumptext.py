@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from controller.flow import Field, ofctl_match
+from controller.flow import ofctl_match
 from controller.wire import decode
 
-_FIELDS = {(field.oxm_class, field.number): field for field in Field}
 _ACTIONS = {17: "push_vlan", 18: "pop_vlan", 25: "set_field", 0xFFFF: "experimenter"}
 
 
@@ -16,7 +15,7 @@ def match_text(entry: decode.FlowEntry) -> str:
     length = int.from_bytes(entry.raw[50:52], "big")
     words = []
     for key, value in decode.oxm_fields(entry.raw[52 : 48 + max(length, 4)]).items():
-        field = _FIELDS.get(key)
+        field = decode.FIELDS.get(key)
         if field is None:
             words.append(f"oxm({key[0]:#06x},{key[1]})=0x{value.hex()}")
             continue

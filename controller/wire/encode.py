@@ -50,6 +50,7 @@ MP_FLOW, MP_GROUP_DESC, MP_METER_CONFIG, MP_PORT_DESC = 1, 7, 10, 13
 ADD, MODIFY, DELETE, DELETE_STRICT = 0, 1, 3, 4
 GROUP_ADD, GROUP_MODIFY, GROUP_DELETE = 0, 1, 2
 GROUP_TYPE_ALL = 0
+SEND_FLOW_REMOVED = 1  # OFPFF_SEND_FLOW_REM
 
 _HEADER = Struct("!BBHI")
 _FLOW_MOD = Struct("!BBHIQQBBHHHIIIHxx")
@@ -133,7 +134,10 @@ def encode_flow(flow: Flow) -> bytes:
         body += pack("!HH4x", 4, 8 + len(actions)) + actions
     if flow.goto is not None:
         body += pack("!HHB3x", 1, 8, flow.goto)
+    flags = SEND_FLOW_REMOVED if flow.idle_timeout_s else 0
     terms = pack("!BHH", flow.table, flow.priority, flow.hard_timeout_s)
+    if flow.idle_timeout_s:
+        terms += pack("!HH", flow.idle_timeout_s, flags)
     digest = blake2b(terms + body, digest_size=6).digest()
     cookie = COOKIE_OWNER << 56 | flow.kind << 48 | int.from_bytes(digest, "big")
     head = _FLOW_MOD.pack(
@@ -145,15 +149,20 @@ def encode_flow(flow: Flow) -> bytes:
         0,
         flow.table,
         ADD,
-        0,
+        flow.idle_timeout_s,
         flow.hard_timeout_s,
         flow.priority,
         NO_BUFFER,
         ANY,
         ANY,
-        0,
+        flags,
     )
     return head + body
+
+
+def idle_timeout_of(add: bytes) -> int:
+    """The idle timeout in an encoded flow, in seconds."""
+    return int.from_bytes(add[26:28], "big")
 
 
 def cookie_of(add: bytes) -> int:

@@ -26,9 +26,8 @@ from controller.flow import (
     Term,
 )
 from controller.wire import encode
-from controller.wire.decode import Malformed
+from controller.wire.decode import FIELDS, Malformed
 
-_FIELDS = {(field.oxm_class, field.number): field for field in Field}
 _BY_HEADER = {field.header: field for field in Field}
 _GOTO_TABLE, _APPLY_ACTIONS = 1, 4
 
@@ -51,8 +50,8 @@ def read_flow(add: bytes) -> Flow:
             actions = read_actions(body[4:])
         else:
             raise Malformed(f"instruction type {kind}")
-    hard_timeout_s, priority = unpack_from("!HH", add, 28)
-    return Flow(add[9], add[24], priority, terms, actions, goto, hard_timeout_s)
+    idle_timeout_s, hard_timeout_s, priority = unpack_from("!HHH", add, 26)
+    return Flow(add[9], add[24], priority, terms, actions, goto, hard_timeout_s, idle_timeout_s)
 
 
 def read_match(add: bytes) -> Match:
@@ -86,7 +85,7 @@ def _terms(data: bytes) -> Iterator[Term]:
     while at < len(data):
         if len(data) - at < 4:
             raise Malformed("OXM: cut short")
-        field = _FIELDS.get((data[at] << 8 | data[at + 1], data[at + 2] >> 1))
+        field = FIELDS.get((data[at] << 8 | data[at + 1], data[at + 2] >> 1))
         masked, size = bool(data[at + 2] & 1), data[at + 3]
         value = data[at + 4 : at + 4 + size]
         if field is None or size != field.width << masked or len(value) != size:

@@ -34,6 +34,7 @@ def test_health_and_readiness(client: Any, fabric: Any) -> None:
 @pytest.mark.parametrize(
     "path",
     ["/", "/v1", "/v1/", "/v1/vms/", "/v1/vms/0", "/v1/hosts//flows", "/v1//vms", "/v2/vms",
+     "/v1/vips/0", "/v1/vips/0/", "/v1/vteps/", "/v1/vteps/192.168.33.20/x",
      "/v1/vms/0/52:54:00:00:00:01/x", "/V1/vms", "/%00", "/%FF%FE", "/v1/%F0%9F%A6%84", "//",
      "/v1/hosts/../vms", "/healthz/", "/v1/hosts/%2F/flows/"],
 )  # fmt: skip
@@ -53,6 +54,10 @@ def test_unknown_path_is_404(client: Any, path: str) -> None:
         ("/v1/vms/0/" + MAC1, {"GET", "HEAD", "PUT", "DELETE"}),
         ("/v1/networks/0", {"GET", "HEAD", "PUT", "DELETE"}),
         ("/v1/learned", {"GET", "HEAD"}),
+        ("/v1/vteps", {"GET", "HEAD"}),
+        ("/v1/vteps/192.168.33.20", {"GET", "HEAD", "PUT", "DELETE"}),
+        ("/v1/vips", {"GET", "HEAD"}),
+        ("/v1/vips/0/10.1.1.9", {"GET", "HEAD", "PUT", "DELETE"}),
         ("/healthz", {"GET", "HEAD"}),
         ("/readyz", {"GET", "HEAD"}),
     ],
@@ -84,6 +89,8 @@ WRITES = [
     ("PUT", "/v1/vms/0/" + MAC1),
     ("PUT", "/v1/hosts/0000000000000099"),
     ("PUT", "/v1/networks/9"),
+    ("PUT", "/v1/vteps/192.168.33.20"),
+    ("PUT", "/v1/vips/0/10.1.1.9"),
 ]
 
 
@@ -198,6 +205,8 @@ def test_store_that_takes_no_writes_is_503(client: Any, fabric: Any) -> None:
         ("PUT", "/v1/vms/0/" + MAC1, {"host": "hv-1"}),
         ("PUT", "/v1/hosts/hv-1", {}),
         ("PUT", "/v1/networks/0", {"learning": False}),
+        ("PUT", "/v1/vteps/192.168.33.20", {"vnis": [0]}),
+        ("PUT", "/v1/vips/0/10.1.1.9", {"macs": [MAC1]}),
         ("DELETE", "/v1/hosts/hv-3", None),
     ):
         response = client(method, path, body)
@@ -264,13 +273,16 @@ def test_fault_of_ours_is_a_500_that_tells_nothing(
 
 
 ANY_TEXT = st.text(max_size=20)
+FIELDS = [
+    *("mac", "vni", "host", "ips", "name", "vtep", "tunnel_ports", "vlan", "vnis", "macs"),
+    *("hosts", "subnets", "dhcp", "gateway", "dns", "mtu", "lease_s"),
+]
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT | st.just("hv-1"),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["mac", "vni", "host", "ips", "name", "vtep", "tunnel_ports", "vlan"])
-            | ANY_TEXT,
+            st.sampled_from(FIELDS) | ANY_TEXT,
             inner,
             max_size=4,
         )
@@ -286,16 +298,32 @@ QUIET = settings(
 @given(
     route=st.sampled_from(ROUTES),
     method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE"]),
-    parts=st.lists(st.binary(max_size=12), min_size=2, max_size=2),
+    parts=st.lists(st.binary(max_size=12), min_size=3, max_size=3),
+    possible=st.booleans(),
     query=st.binary(max_size=30),
     body=ANY_JSON,
 )
 def test_no_request_is_a_500(
-    client: Any, route: Any, method: str, parts: list[bytes], query: bytes, body: Any
+    client: Any,
+    route: Any,
+    method: str,
+    parts: list[bytes],
+    possible: bool,
+    query: bytes,
+    body: Any,
 ) -> None:
     """Any bytes in the path and query, any JSON in the body."""
     path = route.path
-    for name, part in zip(("{host}", "{vni}", "{mac}"), (*parts, parts[0]), strict=True):
+    if possible:  # so that bodies and queries have their turn
+        parts, query = [b"0000000000000099", b"0", b"10.1.1.9"], b""
+    host, vni, end = parts
+    filled = {
+        "{host}": host,
+        "{vni}": vni,
+        "{mac}": MAC1.encode() if possible else end,
+        "{ip}": end,
+    }
+    for name, part in filled.items():
         path = path.replace(name, part.decode("latin-1"))
     environ = {"PATH_INFO": path, "QUERY_STRING": query.decode("latin-1")}
     sent = body if method in ("POST", "PUT") else None
@@ -312,10 +340,15 @@ def test_no_batch_is_a_500(client: Any, body: bytes, kind: str) -> None:
 def test_everything_is_still_there_after_a_restart(
     client: Any, fabric: Any, tmp_path: Path
 ) -> None:
-    client.put("/v1/networks/100", {"vlan": 10, "name": "blue"})
+    client.put("/v1/networks/100", {"vlan": 10, "name": "blue", "hosts": ["hv-2"]})
     client.post("/v1/vms", VM)
     client.delete("/v1/hosts/hv-3")
-    before = [client.get(path).json_body for path in ("/v1/hosts", "/v1/networks", "/v1/vms")]
+    client.put("/v1/vteps/192.168.33.20", {"vnis": [100], "name": "rack"})
+    client.post("/v1/vms", {"mac": MAC1, "vni": 100, "host": "rack"})
+    client.put("/v1/vips/100/10.1.1.9", {"macs": [MAC1]})
+    lists = [f"/v1/{name}" for name in ("hosts", "networks", "vms", "vteps", "vips")]
+    before = [client.get(path).json_body for path in lists]
+    assert [page["total"] for page in before] == [2, 2, 2, 1, 1]
     fabric.stop()
     fabric.store.close()
     assert sqlite3.connect(tmp_path / "state.db").execute("SELECT count(*) FROM facts")
@@ -324,7 +357,7 @@ def test_everything_is_still_there_after_a_restart(
     again = type(fabric)(fabric.store)
     again.start()
     fresh = type(client)(Api(again, "1"))
-    after = [fresh.get(path).json_body for path in ("/v1/hosts", "/v1/networks", "/v1/vms")]
+    after = [fresh.get(path).json_body for path in lists]
     again.stop()
     fabric.start()
     assert after == before

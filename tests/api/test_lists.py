@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from topology.model import LearnedMac, Put
+from topology.types import Foreign, Mac, Vni, VtepIp
+
 
 def _walk(client: Any, path: str) -> list[list[Any]]:
     pages, cursor = [], ""
@@ -45,7 +48,9 @@ def test_cursor_stays_good_while_vms_come_and_go(client: Any, macs: list[str]) -
     assert second["total"] == 24
 
 
-@pytest.mark.parametrize("path", ["/v1/vms", "/v1/hosts", "/v1/networks", "/v1/learned"])
+@pytest.mark.parametrize(
+    "path", ["/v1/vms", "/v1/hosts", "/v1/networks", "/v1/learned", "/v1/vteps", "/v1/vips"]
+)
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=-1", "limit=x", "limit=", "limit=10001", "limit=1.0", "limit=%D9%A3",
@@ -70,6 +75,7 @@ def test_learned(client: Any, fabric: Any) -> None:
         "mac": "52:54:00:00:00:02",
         "ips": page["items"][1]["ips"],
         "host": "0000000000000011",
+        "generation": 0,
         "age_s": 59.75,
         "expires_in_s": 240.25,
     }
@@ -80,3 +86,22 @@ def test_learned(client: Any, fabric: Any) -> None:
     assert client.get("/v1/learned?vni=8").json_body["items"] == []
     assert client.get("/v1/learned?vni=x").status_int == 422
     assert [len(items) for items in _walk(client, "/v1/learned?limit=2")] == [2, 1]
+
+
+def test_learned_behind_a_foreign_vtep(client: Any, fabric: Any) -> None:
+    rack = VtepIp.parse("192.168.33.20")
+    entry = LearnedMac(Vni(0), Mac(0x525400000001), Foreign.at(rack), 990.0, (), 3)
+    fabric.topology.apply(Put(entry))
+    assert client.get("/v1/learned").json_body["items"] == [
+        {
+            "vni": 0,
+            "mac": "52:54:00:00:00:01",
+            "ips": [],
+            "vtep": "192.168.33.20",
+            "generation": 3,
+            "age_s": 10.0,
+            "expires_in_s": 290.0,
+        }
+    ]
+    client.put("/v1/vteps/192.168.33.20", {"vnis": [0]})
+    assert client.get("/v1/vteps/192.168.33.20").json_body["learned"] == 1

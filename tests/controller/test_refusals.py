@@ -43,7 +43,7 @@ def test_a_rejected_flow_is_named_and_the_others_hold(when):
     assert [cookie_kind(cookie) for cookie in replica.rejected] == [Kind.ARP_RESPONDER]
     assert any("refused" in line for line in fabric.log)
     assert fabric.ping(a, b)
-    fabric.assert_in_sync()
+    fabric.assert_in_sync(refused=frozenset({Kind.ARP_RESPONDER}))
 
 
 def test_a_rejected_flow_is_not_sent_for_ever():
@@ -54,9 +54,24 @@ def test_a_rejected_flow_is_not_sent_for_ever():
     fabric.advance(30)
     refused = len(fabric.log)
 
-    fabric.advance(200)
+    fabric.advance(600, step_s=1)
+    assert refused < len(fabric.log) <= refused + 2 * 6  # each time after twice the pause
 
-    assert len(fabric.log) == refused
+    fabric.switches[2].refuse = None
+    fabric.advance(330, step_s=1)
+    fabric.assert_in_sync()
+
+
+def test_a_write_is_not_applied_where_a_flow_of_it_was_refused():
+    fabric = FakeFabric(2)
+    fabric.connect_all()
+    fabric.switches[2].refuse = refuse(Kind.ARP_RESPONDER)
+    ticket = fabric.register(fabric.vm(0))
+    assert (fabric.applied(ticket).hosts, fabric.applied(ticket).of) == (1, 2)
+
+    fabric.switches[2].refuse = None
+    fabric.advance(45, step_s=1)
+    assert fabric.applied(ticket).everywhere
 
 
 def test_a_rejected_flow_is_tried_again_on_the_next_connection():
@@ -82,7 +97,7 @@ def test_a_refused_bundle_is_sent_flow_by_flow():
 
     assert [switch.commits for switch in fabric.switches.values()] == [0, 0, 0]
     assert fabric.ping(fabric.vm(0), fabric.vm(1))
-    fabric.assert_in_sync()
+    fabric.assert_in_sync(refused=frozenset({Kind.PROBE_GUARD}))
 
 
 def test_a_switch_without_meters_still_learns():

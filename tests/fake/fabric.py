@@ -6,6 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable
 
+from controller.bridges import METERS
 from controller.engine import Engine, Settings
 from controller.events import (
     Committed,
@@ -18,7 +19,7 @@ from controller.events import (
 )
 from controller.frames import Arp
 from controller.journey import Journey, Packet
-from controller.pipeline import SOURCE_KINDS, cookie_kind
+from controller.pipeline import SOURCE_KINDS, Kind, cookie_kind
 from controller.replica import Replica
 from controller.service import Applied, Ticket
 from controller.simulator import SimulatedFabric
@@ -340,8 +341,8 @@ class FakeFabric:
 
     # Proof
 
-    def assert_in_sync(self) -> None:
-        """Every switch holds what it should, flows, groups and meters.
+    def assert_in_sync(self, *, refused: frozenset[Kind] = frozenset()) -> None:
+        """Every switch holds what it should, flows, groups and meters; but for refused kinds.
 
         A learned source may have timed out: its next frame is to be copied again.
         """
@@ -351,10 +352,13 @@ class FakeFabric:
             missing = [
                 hex(cookie)
                 for cookie in desired.keys() - switch.cookies.keys()
-                if cookie_kind(cookie) not in SOURCE_KINDS
+                if cookie_kind(cookie) not in SOURCE_KINDS | refused
             ]
             extra = [hex(cookie) for cookie in switch.cookies.keys() - desired.keys()]
             assert (missing, extra) == ([], []), f"host {dpid}: {missing=} {extra=}"
+            assert bool(replica.rejected) == bool(refused and replica.rejected), f"host {dpid}"
             assert all(desired[cookie] == add for cookie, add in switch.cookies.items())
-            assert not replica.bridge.meters or len(switch.meters) == 2, f"host {dpid}: meters"
+            assert not replica.bridge.meters or len(switch.meters) == len(METERS), (
+                f"host {dpid}: meters"
+            )
             assert switch.groups == replica.private.groups, f"host {dpid}: groups"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from controller.store.sqlite import SqliteStore
-from topology.model import Fact, Host, Network, Vm
-from topology.types import Dpid, Ip, Mac, Vlan, Vni, VtepIp
+from topology.model import Fact, Host, Network, Vip, Vm, Vtep
+from topology.types import Dpid, Ip, Mac, Subnet, Vlan, Vni, VtepIp
 
 
 @pytest.fixture
@@ -48,18 +48,34 @@ def facts() -> list[Fact]:
             seen_address=VtepIp.parse("10.9.9.12"),
             seen_vtep=VtepIp.parse("192.168.33.12"),
             seen_remotes=(("vxlan0", VtepIp.parse("192.168.33.11")),),
+            seen_keyless=("vxlan0",),
         ),
     ]
-    networks = [Network(Vni(2**24 - 1), "grün", Vlan(10), "drop", False, False)]
+    networks = [
+        Network(
+            Vni(2**24 - 1),
+            "grün",
+            Vlan(10),
+            "drop",
+            False,
+            False,
+            subnets=(Subnet.parse("10.1.1.0/24"), Subnet.parse("fd00::/64")),
+            hosts=(Dpid(1),),
+            dhcp=True,
+            gateway=Ip.parse("10.1.1.254"),
+        )
+    ]
+    vteps = [Vtep(VtepIp.parse("192.168.33.20"), (Vni(0), Vni(2**24 - 1)), "rack", False)]
+    vips = [Vip(Vni(0), Ip.parse("10.1.1.100"), (Mac(1), Mac(2)), holder=Mac(2))]
     vms = [
         Vm(
             Mac(0x525400000000 + number),
             Vni(0),
-            Dpid(1),
+            vteps[0].location if number == 7 else Dpid(1),
             (Ip.parse(f"10.1.1.{number}"), Ip.parse(f"fd00::{number}")),
             f"web-{number}",
             respond=number % 2 == 0,
         )
         for number in range(1, 60)
     ]
-    return [*hosts, *networks, *vms]
+    return [*hosts, *networks, *vms, *vteps, *vips]

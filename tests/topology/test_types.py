@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from topology.errors import InvalidValue
-from topology.types import Dpid, Ip, Mac, Vlan, Vni, VtepIp
+from topology.types import Dpid, Foreign, Ip, Mac, Subnet, Vlan, Vni, VtepIp
 
 bounded = settings(max_examples=200, deadline=None, derandomize=True)
 
@@ -127,9 +127,60 @@ def test_numbers_beyond_the_ends_cannot_be(kind, least, most):
 @bounded
 @given(st.text(max_size=40))
 def test_any_text_is_a_value_or_refused(text):
-    for kind in (Mac, Ip, VtepIp, Dpid):
+    for kind in (Mac, Ip, VtepIp, Dpid, Subnet):
         try:
             value = kind.parse(text)
         except InvalidValue:
             continue
         assert kind.parse(str(value)) == value
+
+
+@bounded
+@given(st.data(), st.sampled_from([4, 6]))
+def test_subnets_agree_with_the_standard_library(data, version):
+    address = data.draw(st.ip_addresses(v=version))
+    bits = data.draw(st.integers(0, address.max_prefixlen))
+    assume(version == 4 or address.ipv4_mapped is None)  # ours are IPv4 then
+    theirs = ipaddress.ip_network(f"{address}/{bits}", strict=False)
+    if theirs.network_address != address:
+        with pytest.raises(InvalidValue, match="host bits"):
+            Subnet.parse(f"{address}/{bits}")
+    subnet = Subnet.parse(str(theirs))
+    assert Subnet.parse(str(subnet)) == subnet
+    for number in (0, theirs.num_addresses - 1, -1, theirs.num_addresses):
+        other = int(theirs.network_address) + number
+        if 0 <= other < 1 << address.max_prefixlen:
+            ip = Ip.v4(other) if version == 4 else Ip(other)
+            inside = 0 <= number < theirs.num_addresses and ip.is_v4 == (version == 4)
+            assert (ip in subnet) == inside
+
+
+def test_a_subnet_holds_its_own_family_only():
+    assert Ip.parse("10.1.1.2") in Subnet.parse("0.0.0.0/0")
+    assert Ip.parse("fd00::2") not in Subnet.parse("0.0.0.0/0")
+    assert Ip.parse("10.1.1.2") not in Subnet.parse("::/0")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("10.1.1.0", "10.1.1.0/", "/24", "10.1.1.0/33", "10.1.1.0/-1", "10.1.1.0/24/8", ""),
+        *("10.1.1.1/24", "fd00::/129", "fd00::1/64", "10.1.1.0/ 24", "10.1.1.0/\u0662", "x/8"),
+        *("10.1.1.0/255.255.255.0", "10.1.1.0/" + "2" * 5000),
+    ],
+)
+def test_what_is_no_subnet_is_refused(text):
+    with pytest.raises(InvalidValue) as refused:
+        Subnet.parse(text, "subnets[1]")
+    assert refused.value.field == "subnets[1]"
+
+
+@bounded
+@given(st.integers(0, 2**32 - 1), st.integers(0, Dpid.MAX))
+def test_a_foreign_vtep_is_no_host(address, number):
+    vtep = VtepIp(VtepIp.v4(address))
+    place = Foreign.at(vtep)
+
+    assert place.vtep == vtep
+    assert str(place) == str(vtep)
+    assert place != Dpid(number)

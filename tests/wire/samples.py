@@ -13,8 +13,9 @@ from controller.bridges import (
     probe_flow,
     vtep_flows,
 )
-from controller.desired import Timing, ip_unit, mac_unit
+from controller.desired import ip_unit, mac_unit
 from controller.flow import FloodGroup, Flow
+from controller.terms import Timing
 from controller.wire.encode import encode_flow, identity_of
 from topology.model import Host, LearnedMac, Network, Put, Topology, Vm
 from topology.types import Dpid, Ip, Mac, Vlan, Vni, VtepIp
@@ -51,9 +52,10 @@ PEERS_ONLY = Egress({ADDRESSES[PEER]: 5}, (6,), None)
 def every_flow() -> list[Flow]:
     """All kinds, both sides of units, tagged and untagged, with and without meters."""
     facts = topology()
-    flows = [*base_flows(), probe_flow(True), *port_flows(BRIDGE, MIXED), *flow_port_flows(MIXED)]
+    flows = [*base_flows(), probe_flow(True), *flow_port_flows(MIXED)]
+    flows += port_flows(facts, BRIDGE, MIXED)
     for vtep in (ADDRESSES[PEER], ADDRESSES[FAR]):
-        flows += vtep_flows(BRIDGE, MIXED, vtep)
+        flows += vtep_flows(facts, BRIDGE, MIXED, vtep)
     for network in NETWORKS:
         flows += network_flows(BRIDGE, PEERS_ONLY, network)
     for entry in (VM, LEARNED):

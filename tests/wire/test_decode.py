@@ -51,7 +51,7 @@ GROUPS = group_descriptions()
 def read_entries(body):
     """A dump is read, compared and shown."""
     for entry in decode.flow_entries(body):
-        for read in (decode.source_match, match_text, actions_text):
+        for read in (decode.entry_match, match_text, actions_text):
             read(entry)
 
 

@@ -8,8 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from topology.lab import netns
+from topology.lab.capture import OVERLAY
 from topology.lab.command import environment
 from topology.lab.errors import LabError
+from topology.lab.host import TUNNEL_TYPES
 from topology.lab.lab import Lab
 from topology.lab.state import DIRECTORY, LabState, load, load_all
 from topology.lab.teardown import take_down
@@ -32,6 +34,8 @@ def _up(args: argparse.Namespace) -> int:
         hosts=args.hosts,
         tunnels=args.tunnels,
         name=args.name,
+        tunnel_type=args.tunnel_type,
+        key_flow=args.key_flow,
         vtep_ofports=args.vtep_ofports,
         vms=args.vms,
         subnet=args.subnet,
@@ -75,7 +79,7 @@ def _describe(lab: Lab, controller: str | None) -> None:
         print(f"  {env} ovs-ofctl -O OpenFlow13 dump-flows br-tun")
     if len(lab.vms) > 1:
         print(f"  ip netns exec {lab.vms[0].netns} ping -c3 {lab.vms[1].ip}")
-    print(f"  ip netns exec {lab.underlay.netns} tcpdump -n -i any -Q in udp port 4789")
+    print(f"  ip netns exec {lab.underlay.netns} tcpdump -n -i any -Q in '{OVERLAY}'")
     print(f"  {python} exec --name {lab.name} h1 ovs-vsctl show")
     print("  make lab-down" if lab.name == _DEFAULT_NAME else f"  {python} down --name {lab.name}")
 
@@ -124,8 +128,10 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="make a lab that stays")
     up.add_argument("--hosts", type=int, default=3)
     up.add_argument("--tunnels", choices=["peer", "flow"], default="peer")
+    up.add_argument("--tunnel-type", choices=TUNNEL_TYPES, default="vxlan")
+    up.add_argument("--key-flow", action="store_true", help="flows choose the VNI on peer ports")
     up.add_argument("--name", default=_DEFAULT_NAME)
-    up.add_argument("--vtep-ofports", type=int, help="number of the first VXLAN port")
+    up.add_argument("--vtep-ofports", type=int, help="number of the first tunnel port")
     up.add_argument("--vms", choices=["bridge", "namespace", "none"], default="bridge")
     up.add_argument("--subnet", default="192.168.33.0/24", help="of the underlay")
     up.add_argument("--controller", help="such as tcp:192.168.33.1:6653")

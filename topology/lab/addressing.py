@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
-#: "peer": one VXLAN port per peer; "flow": one port, remote_ip=flow key=flow
+#: "peer": one tunnel port per peer; "flow": one port, remote_ip=flow key=flow
 Tunnels = Literal["peer", "flow"]
+#: how frames are carried on the underlay; br-tun's ports are named by it: vxlan0, gre0, geneve0
+TunnelType = Literal["vxlan", "gre", "geneve"]
 #: "bridge": br-int's own port; "namespace": a namespace each; "none": made by hand
 Vms = Literal["bridge", "namespace", "none"]
 
@@ -35,12 +37,17 @@ class Addressing:
         """Address of the first VM on the host with that index: .2, .3, .4, ..."""
         return str(self.overlay[_FIRST_VM + index])
 
-    def uplink_mac(self, host: int) -> str:
-        return "02:00:" + ":".join(
-            f"{byte:02x}" for byte in self.underlay[_FIRST_VTEP + host].packed
-        )
+
+def uplink_mac(vtep: str) -> str:
+    """MAC of the interface that holds that underlay address."""
+    return "02:00:" + IPv4Address(vtep).packed.hex(":")
 
 
 def vm_mac(index: int) -> str:
     """52:54:00:00:00:01 for index 0, and so on."""
     return "52:54:" + ":".join(f"{byte:02x}" for byte in (index + 1).to_bytes(4, "big"))
+
+
+def kernel_station_mac(index: int) -> str:
+    """52:54:00:01:00:01 for index 0, and so on."""
+    return vm_mac(0x10000 + index)

@@ -11,13 +11,14 @@ from pathlib import Path
 from types import TracebackType
 
 from topology.lab import netns, pcap
+from topology.lab.dissect import ETH_ARP, Frame
 from topology.lab.errors import LabError
-from topology.lab.frame import ARP_REQUEST, ETH_ARP, Frame
+from topology.lab.frame import ARP_REQUEST
 from topology.lab.ovs import wait_until
 from topology.lab.process import Processes
 
 #: the default filter: the overlay's packets and ARP, not the OpenFlow sessions
-OVERLAY = "udp port 4789 or arp"
+OVERLAY = "udp port 4789 or udp port 6081 or ip proto 47 or arp"
 _DROPPED = re.compile(r"(\d+) packets? dropped by kernel")
 _SETTLED_S = 0.06
 
@@ -93,29 +94,32 @@ class Capture:
             self._data = self._file.read_bytes()
         return list(pcap.read(self._data, self._ports, self._link))
 
-    def vxlan(self, vni: int | None = None) -> list[Frame]:
-        """Encapsulated frames (of one network)."""
+    def tunnelled(self, vni: int | None = None) -> list[Frame]:
+        """Frames (of one network) inside VXLAN, GRE or Geneve."""
         return [
-            seen for seen in self.frames() if seen.is_vxlan and (vni is None or seen.vni == vni)
+            seen for seen in self.frames() if seen.is_tunnelled and (vni is None or seen.vni == vni)
         ]
 
+    #: the name of the time when there was only VXLAN
+    vxlan = tunnelled
+
     def arp(self, vni: int | None = None) -> list[Frame]:
-        """ARP packets inside VXLAN, of any kind."""
-        return [seen for seen in self.vxlan(vni) if seen.eth_type == ETH_ARP]
+        """ARP packets in a tunnel, of any kind."""
+        return [seen for seen in self.tunnelled(vni) if seen.eth_type == ETH_ARP]
 
     def arp_requests(self, vni: int | None = None) -> list[Frame]:
-        """Broadcast ARP requests inside VXLAN: one for each VTEP that one was flooded to."""
+        """Broadcast ARP requests in a tunnel: one for each VTEP that one was flooded to."""
         return [seen for seen in self.arp(vni) if seen.arp_op == ARP_REQUEST and seen.is_multicast]
 
     def unicast_to(self, vtep: str, vni: int | None = None) -> list[Frame]:
         """Encapsulated unicast frames sent to that VTEP."""
         return [
-            seen for seen in self.vxlan(vni) if seen.outer_dst == vtep and not seen.is_multicast
+            seen for seen in self.tunnelled(vni) if seen.outer_dst == vtep and not seen.is_multicast
         ]
 
     def unicast(self, eth_dst: str, vni: int | None = None) -> list[Frame]:
         """Encapsulated frames to that MAC; more copies than frames sent mean flooding."""
-        return [seen for seen in self.vxlan(vni) if seen.eth_dst == eth_dst]
+        return [seen for seen in self.tunnelled(vni) if seen.eth_dst == eth_dst]
 
     # -- tcpdump ---------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ NEEDED = {
     "ethtool": "ethtool",
     "ping": "iputils-ping",
     "tcpdump": "tcpdump",
+    "busybox": "busybox",
 }
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 

@@ -97,11 +97,18 @@ class Fabric:
 
     # -- telling ---------------------------------------------------------------------------
 
-    def register(self, vm: VmNs, wait_s: float | None = 10) -> Answer:
-        """Register a VM where it is."""
-        body = {"mac": vm.mac, "host": vm.host.dpid, "ips": [vm.ip], "name": vm.name}
-        wait = "" if wait_s is None else f"?wait={wait_s:g}"
-        return self.rest.post(f"/v1/vms{wait}", body)
+    def register(self, vm: VmNs, wait_s: float | None = 10, **more: object) -> Answer:
+        """Register a VM where it is, with all its addresses; `more` goes into the body."""
+        body = {"mac": vm.mac, "host": vm.host.dpid, "ips": vm.ips, "name": vm.name, "vni": vm.vni}
+        return self.rest.post(f"/v1/vms{_query(wait_s)}", {**body, **more})
+
+    def network(self, vni: int, wait_s: float | None = 10, **body: object) -> Answer:
+        """Make a network, or replace it by this one."""
+        return self.rest.put(f"/v1/networks/{vni}{_query(wait_s)}", body)
+
+
+def _query(wait_s: float | None) -> str:
+    return "" if wait_s is None else f"?wait={wait_s:g}"
 
 
 def _remotes_known(host: LabHost, state: dict[str, Any]) -> bool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import signal
 import time
+from typing import get_args
 
 from topology.lab import netns
-from topology.lab.addressing import Tunnels
+from topology.lab.addressing import Tunnels, TunnelType
 from topology.lab.command import run
 from topology.lab.ovs import OvsInstance
 from topology.lab.seeds import seed_flows
 
 _PROTOCOLS = "OpenFlow10,OpenFlow11,OpenFlow12,OpenFlow13,OpenFlow14,OpenFlow15"
 UPLINK = "eth1"
+TUNNEL_TYPES: tuple[TunnelType, ...] = get_args(TunnelType)
 
 
 class LabHost:
@@ -26,6 +28,9 @@ class LabHost:
         self.peers: list[str] = []
         self._prefix_bits = prefix_bits
         self._addresses: dict[str, str] = {}
+        self._tunnel_type: TunnelType = "vxlan"
+        self._key_flow = False
+        self._tunnel_count = 0
 
     def __repr__(self) -> str:
         return f"<LabHost {self.name} vtep={self.vtep}>"
@@ -48,7 +53,7 @@ class LabHost:
         """Tunnel port number -> remote_ip, None where the flow says it."""
         remotes: dict[int, str | None] = {}
         for name, number in self.ports.items():
-            if name.startswith("vxlan"):
+            if name.startswith(TUNNEL_TYPES):
                 remote = (
                     self.vsctl("get", "interface", name, "options:remote_ip").strip().strip('"')
                 )
@@ -153,18 +158,27 @@ class LabHost:
                 *("set", "interface", port, "type=patch", f"options:peer={peer}"),
             )
 
-    def make_tunnels(self, tunnels: Tunnels, first_ofport: int | None) -> None:
+    def make_tunnels(
+        self, tunnels: Tunnels, first_ofport: int | None, tunnel_type: TunnelType, key_flow: bool
+    ) -> None:
         """vxlan0, vxlan1, ... to each peer in order, or one flow-based vxlan0."""
+        self._tunnel_type, self._key_flow = tunnel_type, key_flow
         remotes = self.peers if tunnels == "peer" else ["flow"]
         for index, remote in enumerate(remotes):
-            port = f"vxlan{index}"
-            more = ["options:key=flow"] if remote == "flow" else []
-            if first_ofport is not None:
-                more.append(f"ofport_request={first_ofport + index}")
-            self.vsctl(
-                *("add-port", "br-tun", port, "--", "set", "interface", port, "type=vxlan"),
-                *(f"options:remote_ip={remote}", *more),
-            )
+            self.add_tunnel(remote, None if first_ofport is None else first_ofport + index)
+
+    def add_tunnel(self, remote: str, ofport: int | None = None) -> str:
+        """One more tunnel port, to `remote` ("flow": the flow says it); gives its name."""
+        port = f"{self._tunnel_type}{self._tunnel_count}"
+        self._tunnel_count += 1
+        more = ["options:key=flow"] if self._key_flow or remote == "flow" else []
+        if ofport is not None:
+            more.append(f"ofport_request={ofport}")
+        self.vsctl(
+            *("add-port", "br-tun", port, "--", "set", "interface", port),
+            *(f"type={self._tunnel_type}", f"options:remote_ip={remote}", *more),
+        )
+        return port
 
     def hold_vm_address(self, address: str, mac: str, mtu_bytes: int) -> None:
         """The seeds' VM: br-int's own port holds its address (with prefix length)."""

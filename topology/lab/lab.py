@@ -15,21 +15,33 @@ from typing import TypeVar
 
 from topology.lab import capture as capturing
 from topology.lab import netns
-from topology.lab.addressing import Addressing, Tunnels, Vms, vm_mac
+from topology.lab.addressing import (
+    Addressing,
+    Tunnels,
+    TunnelType,
+    Vms,
+    kernel_station_mac,
+    uplink_mac,
+    vm_mac,
+)
 from topology.lab.capture import OVERLAY, Capture
 from topology.lab.command import require_tools
 from topology.lab.controller import Controller
 from topology.lab.errors import LabError
+from topology.lab.frame import in_tunnel
 from topology.lab.host import UPLINK, LabHost
+from topology.lab.kernel_vtep import KernelMode, KernelVtep
 from topology.lab.ovs import OvsInstance, wait_until
 from topology.lab.ping import PingResult
 from topology.lab.process import Processes, start_time
 from topology.lab.state import LabState, Node
+from topology.lab.station import Station
 from topology.lab.teardown import sweep, take_down
 from topology.lab.underlay import Switch, Underlay
 from topology.lab.vm import VmNs
 
 _NAME = re.compile(r"[a-z][a-z0-9]{0,9}")
+_PREFIX_BITS_V6 = 64
 _serial = itertools.count(1)
 
 S = TypeVar("S")
@@ -39,8 +51,10 @@ T = TypeVar("T")
 class Lab:
     """`with Lab(hosts=3) as lab:` three hosts as the seeds draw them, gone again at the end.
 
-    tunnels: "peer" (a VXLAN port per peer) or "flow" (one flow-based port).
-    vtep_ofports: number of the first VXLAN port; None leaves it to Open vSwitch (2).
+    tunnels: "peer" (a tunnel port per peer) or "flow" (one flow-based port).
+    tunnel_type: "vxlan", "gre" or "geneve". key_flow: whether flows choose the VNI on per-peer
+    ports too, as they always do on a flow-based one; else these ports carry VNI 0.
+    vtep_ofports: number of the first tunnel port; None leaves it to Open vSwitch (2).
     vms: "bridge" (br-int's own port, as in the seeds), "namespace", or "none"; one per host.
     name: prefix of every name outside, 1 to 10 of a-z 0-9; None makes one up.
     subnet, vm_subnet: underlay and overlay; the caller gets the underlay's first address.
@@ -54,6 +68,8 @@ class Lab:
         tunnels: Tunnels = "peer",
         name: str | None = None,
         *,
+        tunnel_type: TunnelType = "vxlan",
+        key_flow: bool = False,
         vtep_ofports: int | None = None,
         vms: Vms = "bridge",
         subnet: str = "192.168.33.0/24",
@@ -67,9 +83,12 @@ class Lab:
         if not _NAME.fullmatch(self.name):
             raise LabError(f"lab name {self.name!r}: a letter, then up to 9 of a-z 0-9")
         self.tunnels: Tunnels = tunnels
+        self.tunnel_type: TunnelType = tunnel_type
+        self.key_flow = key_flow
         self.addressing = Addressing(IPv4Network(subnet), IPv4Network(vm_subnet))
         self.hosts: list[LabHost] = []
         self.vms: list[VmNs] = []
+        self.kernel_vteps: list[KernelVtep] = []
         self._count = hosts
         self._vtep_ofports = vtep_ofports
         self._vm_kind = vms
@@ -134,32 +153,75 @@ class Lab:
     def add_vm(
         self,
         host: LabHost | int,
-        ip: str,
+        ip: str | None,
         mac: str | None = None,
         vlan: int | None = None,
         name: str | None = None,
+        *,
+        vni: int = 0,
+        ip6: str | None = None,
+        dad: bool = False,
     ) -> VmNs:
-        """A VM in a namespace of its own, cabled to br-int; ip may carry a prefix length."""
+        """A VM in a namespace of its own, cabled to br-int; addresses may carry a prefix length.
+
+        ip None: it has no IPv4 address (yet: dhcp()). dad: whether it first asks who else has
+        ip6, as a real one would. vni: the network it belongs to, for who registers it.
+        """
         at = self.hosts[host] if isinstance(host, int) else host
         index = len(self.vms)
         vm = self._new_vm(name or f"vm{index + 1}", at, ip, mac or vm_mac(index))
-        vm.vlan = vlan
-        self._add_netns(vm.netns)
-        self._state.add_node(vm.name, Node(vm.netns))
-        if not self._ipv6:
-            netns.write_sysctl(vm.netns, "ipv6/conf/all/disable_ipv6", "1")
-            netns.write_sysctl(vm.netns, "ipv6/conf/default/disable_ipv6", "1")
+        vm.vlan, vm.vni, vm.address6 = vlan, vni, _with_prefix(ip6, _PREFIX_BITS_V6)
+        self._add_station(vm)
         netns.ip(
             vm.netns,
             f"link add {vm.link} address {vm.mac} mtu {self._vm_mtu_bytes}"
             f" type veth peer name {vm.port} netns {at.netns}",
-            f"addr add {vm.address} dev {vm.link}",
         )
+        vm.add_addresses(dad)
         netns.tx_checksum_off(vm.netns, vm.link)
         vm.plug()
         netns.ip(vm.netns, f"link set {vm.link} up")
         self.vms.append(vm)
         return vm
+
+    def add_kernel_vtep(
+        self,
+        vni: int,
+        ip: str,
+        mac: str | None = None,
+        *,
+        remotes: Iterable[str] | None = None,
+        mode: KernelMode = "learn",
+        vtep: str | None = None,
+        ip6: str | None = None,
+        name: str | None = None,
+    ) -> KernelVtep:
+        """A Linux kernel vxlan device on the underlay, with one station behind it.
+
+        remotes: VTEPs it floods to, None for every host's. vtep: its underlay address, None for
+        the next free one. On a fabric of per-peer ports, host.add_tunnel(it.vtep) lets it in.
+        """
+        index = len(self.kernel_vteps)
+        name = name or f"k{index + 1}"
+        one = KernelVtep(
+            name=name,
+            vtep=vtep or self.addressing.vtep(len(self.hosts) + index),
+            vni=vni,
+            mode=mode,
+            address=_with_prefix(ip, self.addressing.overlay.prefixlen),
+            mac=mac or kernel_station_mac(index),
+            netns_name=f"{self.name}-{name}",
+            rundir=self._state.directory,
+            processes=self._processes,
+        )
+        one.address6 = _with_prefix(ip6, _PREFIX_BITS_V6)
+        self._add_station(one)
+        self.underlay.plug(f"f{index + 1}", name, one.netns, UPLINK, uplink_mac(one.vtep))
+        if remotes is None:
+            remotes = [host.vtep for host in self.hosts]
+        one.make(self.addressing.underlay.prefixlen, self._vm_mtu_bytes, remotes)
+        self.kernel_vteps.append(one)
+        return one
 
     def set_controller(self, *targets: str) -> None:
         """Point every host's br-tun at the controllers."""
@@ -186,12 +248,13 @@ class Lab:
         return {pair: ping.wait() for pair, ping in pings.items()}
 
     def warm_underlay(self, timeout_s: float = 5.0) -> None:
-        """Return when every host's switch knows the MAC of every peer's VTEP."""
+        """Return when every host's switch knows the MAC of every other VTEP of the lab."""
+        foreign = [one.vtep for one in self.kernel_vteps]
 
         def warm(host: LabHost) -> None:
             def knows_all() -> bool:
                 cache = host.appctl("tnl/neigh/show")
-                cold = [peer for peer in host.peers if f"{peer} " not in cache]
+                cold = [peer for peer in (*host.peers, *foreign) if f"{peer} " not in cache]
                 for peer in cold:
                     # The kernel's own ARP reply passes br-phy, where the switch reads it too.
                     host.exec("ip", "neigh", "flush", "to", peer, "nud", "all")
@@ -202,8 +265,22 @@ class Lab:
 
         _together(warm, self.hosts)
 
-    def capture(self, at: VmNs | None = None, expression: str = OVERLAY) -> Capture:
-        """Frames on the underlay as each host sends them, or all at one VM's interface."""
+    def inject(self, outer_src: str, host: LabHost | int, vni: int, *frames: bytes) -> None:
+        """Send frames to a host's VTEP as if the VTEP `outer_src` had encapsulated them.
+
+        They reach the host's cable directly: captures on the underlay do not show them.
+        """
+        at = self.hosts[host] if isinstance(host, int) else host
+        port = next(port for port, who in self.underlay.ports.items() if who == at.name)
+        macs = uplink_mac(outer_src), uplink_mac(at.vtep)
+        packets = [
+            in_tunnel(inner, self.tunnel_type, vni, macs[0], outer_src, macs[1], at.vtep)
+            for inner in frames
+        ]
+        netns.send_frames(self.underlay.netns, port, packets)
+
+    def capture(self, at: Station | None = None, expression: str = OVERLAY) -> Capture:
+        """Frames on the underlay as each host sends them, or all at one station's interface."""
         file = self._state.directory / f"capture-{next(self._captures)}.pcap"
         if at is not None:
             return Capture(at.netns, file, self._processes, {}, at.link, expression)
@@ -248,8 +325,7 @@ class Lab:
         self._state.add_node(name, Node(ovs.netns, str(rundir)))
         prefix_bits = self.addressing.underlay.prefixlen
         host = LabHost(name, self.addressing.vtep(index), prefix_bits, ovs)
-        mac = self.addressing.uplink_mac(index)
-        self.underlay.plug(f"u{index + 1}", name, host.netns, UPLINK, mac)
+        self.underlay.plug(f"u{index + 1}", name, host.netns, UPLINK, uplink_mac(host.vtep))
         if self._vm_kind == "bridge":
             vm = self._new_vm(f"vm{index + 1}", host, self.addressing.vm(index), vm_mac(index))
             vm.netns, vm.link = host.netns, "br-int"
@@ -259,19 +335,18 @@ class Lab:
     def _make_host(self, numbered: tuple[int, LabHost]) -> None:
         index, host = numbered
         host.ovs.start()
-        host.make_underlay_bridge(self.addressing.uplink_mac(index))
+        host.make_underlay_bridge(uplink_mac(host.vtep))
         host.make_bridges()
-        host.make_tunnels(self.tunnels, self._vtep_ofports)
+        host.make_tunnels(self.tunnels, self._vtep_ofports, self.tunnel_type, self.key_flow)
         if self._vm_kind == "bridge":
             vm = self.vms[index]
             host.hold_vm_address(vm.address, vm.mac, self._vm_mtu_bytes)
 
-    def _new_vm(self, name: str, host: LabHost, ip: str, mac: str) -> VmNs:
-        address = ip if "/" in ip else f"{ip}/{self.addressing.overlay.prefixlen}"
+    def _new_vm(self, name: str, host: LabHost, ip: str | None, mac: str) -> VmNs:
         return VmNs(
             name=name,
             host=host,
-            address=address,
+            address=_with_prefix(ip, self.addressing.overlay.prefixlen),
             mac=mac,
             netns_name=f"{self.name}-{name}",
             link="eth0",
@@ -279,11 +354,26 @@ class Lab:
             processes=self._processes,
         )
 
+    def _add_station(self, station: Station) -> None:
+        """Its namespace, which speaks IPv6 if the lab or the station does."""
+        self._add_netns(station.netns)
+        self._state.add_node(station.name, Node(station.netns))
+        if not self._ipv6 and not station.ip6:
+            netns.write_sysctl(station.netns, "ipv6/conf/all/disable_ipv6", "1")
+            netns.write_sysctl(station.netns, "ipv6/conf/default/disable_ipv6", "1")
+
     def _add_netns(self, name: str) -> None:
         if netns.exists(name):
             raise LabError(f"a namespace named {name} is there already and is not this lab's")
         self._state.add_namespace(name)
         netns.add(name)
+
+
+def _with_prefix(ip: str | None, prefix_bits: int) -> str:
+    """The address with a prefix length; none of either is ""."""
+    if not ip or "/" in ip:
+        return ip or ""
+    return f"{ip}/{prefix_bits}"
 
 
 def _together(work: Callable[[S], T], items: Iterable[S]) -> list[T]:

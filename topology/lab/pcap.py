@@ -5,9 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 
-from topology.lab import frame
+from topology.lab.dissect import Frame, parse
 from topology.lab.errors import LabError
-from topology.lab.frame import Frame
 
 _FILE_HEADER_BYTES = 24
 _RECORD_HEADER_BYTES = 16
@@ -52,7 +51,7 @@ def read(data: bytes, ports: Mapping[int, str], default_port: str = "") -> Itera
                 continue
             packet, port = known
             wire_bytes -= _COOKED_V2_BYTES - 14
-        parsed = frame.parse(packet, whole_s + ticks * tick_s, port, wire_bytes)
+        parsed = parse(packet, whole_s + ticks * tick_s, port, wire_bytes)
         if parsed is not None:
             yield parsed
 

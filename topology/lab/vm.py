@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
 from topology.lab import netns
-from topology.lab.command import run
+from topology.lab.dhcp import DhcpResult, run_client
 from topology.lab.errors import LabError
-from topology.lab.frame import garp
 from topology.lab.host import LabHost
-from topology.lab.ping import Ping, PingResult, start
 from topology.lab.process import Processes
+from topology.lab.station import Station
 
 
-class VmNs:
-    """name: vm1, ...; ip and mac as text; link: its interface in namespace netns."""
-
-    _pings = itertools.count(1)
+class VmNs(Station):
+    """name: vm1, ...; host: where it is; vlan: its local VLAN there, None if untagged."""
 
     def __init__(
         self,
@@ -31,16 +27,9 @@ class VmNs:
         rundir: Path,
         processes: Processes,
     ) -> None:
-        self.name = name
+        super().__init__(name, address, mac, netns_name, link, rundir, processes)
         self.host = host
-        self.address = address
-        self.ip = address.partition("/")[0]
-        self.mac = mac
-        self.netns = netns_name
-        self.link = link
         self.vlan: int | None = None
-        self._rundir = rundir
-        self._processes = processes
 
     def __repr__(self) -> str:
         return f"<VmNs {self.name} {self.ip} {self.mac} on {self.host.name}>"
@@ -55,38 +44,19 @@ class VmNs:
         """True for the seeds' kind: br-int's own port."""
         return self.netns == self.host.netns
 
-    def exec(self, *argv: str, check: bool = True, timeout_s: float = 30.0) -> str:
-        """Run a command where the VM lives; gives its standard output."""
-        return run(*netns.argv_in(self.netns, argv), check=check, timeout_s=timeout_s)
+    def dhcp(self, timeout_s: float = 10.0, more: Iterable[str] = ()) -> DhcpResult:
+        """Ask for an address as a VM does at boot, and use it and the MTU that comes with it.
 
-    def ping_start(
-        self, ip: str, count: int | None = None, interval_s: float = 0.1, timeout_s: float = 1.0
-    ) -> Ping:
-        """Ping in the background, until finish() if count is None; timeout_s per packet."""
-        log = self._rundir / f"ping-{self.name}-{next(self._pings)}.out"
-        return start(self.netns, log, self._processes, ip, count, interval_s, timeout_s, self.link)
-
-    def ping(
-        self, ip: str, count: int = 3, interval_s: float = 0.2, timeout_s: float = 1.0
-    ) -> PingResult:
-        """Ping and wait for the result."""
-        whole_s = count * (interval_s + 0.05) + timeout_s + 10
-        return self.ping_start(ip, count, interval_s, timeout_s).wait(whole_s)
-
-    def flush_arp(self) -> None:
-        """Forget every neighbour."""
-        netns.ip(self.netns, f"neigh flush dev {self.link} nud all")
-
-    def send_frames(self, frames: Iterable[bytes]) -> None:
-        """Send raw Ethernet frames from the VM's interface."""
-        netns.send_frames(self.netns, self.link, frames)
-
-    def send_garp(self) -> None:
-        """Announce the VM's address by a gratuitous ARP request."""
-        self.send_frames([garp(self.mac, self.ip)])
-
-    def set_link(self, up: bool) -> None:
-        netns.ip(self.netns, f"link set {self.link} {'up' if up else 'down'}")
+        `more`: arguments for udhcpc, such as ["-r", "10.1.1.9"]. LabError if nobody answers.
+        """
+        lease = run_client(self.netns, self.link, self._rundir, timeout_s, more)
+        if self.address:
+            netns.ip(self.netns, f"addr del {self.address} dev {self.link}")
+        self.address = f"{lease.ip}/{lease.prefix_bits}"
+        netns.ip(self.netns, f"addr add {self.address} dev {self.link}")
+        if lease.mtu_bytes is not None:
+            netns.ip(self.netns, f"link set {self.link} mtu {lease.mtu_bytes}")
+        return lease
 
     def move_to(self, host: LabHost) -> None:
         """Unplug from one host's br-int and plug into another's; the VM notices nothing."""
@@ -101,5 +71,7 @@ class VmNs:
         """Join the host end of the VM's cable to br-int, on the VM's local VLAN if it has one."""
         tag = [] if self.vlan is None else [f"tag={self.vlan}"]
         netns.tx_checksum_off(self.host.netns, self.port)
+        # Else the host greets the VM in IPv6 by this port's own MAC.
+        netns.write_sysctl(self.host.netns, f"ipv6/conf/{self.port}/disable_ipv6", "1")
         netns.ip(self.host.netns, f"link set {self.port} up")
         self.host.vsctl("add-port", "br-int", self.port, *tag)

@@ -1,0 +1,67 @@
+"""/v1/vips: IPs that declared sets of VMs share, and who holds each."""
+
+from __future__ import annotations
+
+from webob import Response
+
+from controller.api.answers import answer, written
+from controller.api.call import Call
+from controller.api.paging import Place, page
+from controller.api.problems import invalid
+from controller.api.schemas import VipBody, read
+from controller.api.shown import show_vip
+from topology.draft import Draft, Outcome
+from topology.errors import NotFound
+from topology.model import Vip
+
+
+def index(call: Call) -> Response:
+    call.allow_query("vni", "limit", "cursor")
+    vni = call.query_vni()
+    vips = call.service.topology.vips
+
+    def show(place: Place) -> dict[str, object]:
+        return show_vip(vips[place[0], place[1]])
+
+    return page(call, [key for key in vips if vni in (None, key[0])], show, parts=2)
+
+
+def show(call: Call) -> Response:
+    call.allow_query()
+    vni, ip = call.path_vni(), call.path_ip()
+    vip = call.service.topology.vips.get((vni, ip))
+    if vip is None:
+        raise NotFound(f"{ip} is no virtual IP in network {vni}")
+    return answer(show_vip(vip))
+
+
+def put(call: Call) -> Response:
+    """Let MACs share an IP; its holder stays, as long as it is one of them."""
+    call.allow_only_wait()
+    vni, ip = call.path_vni(), call.path_ip()
+    body = read(VipBody, call.body())
+    if body.vni is not None and body.vni != vni:
+        raise invalid("vni", f"{body.vni} is not the network of the path, {vni}")
+    if body.ip is not None and body.ip != ip:
+        raise invalid("ip", f"{body.ip} is not the address of the path, {ip}")
+    wanted = body.fact(vni, ip)
+
+    def plan(draft: Draft) -> tuple[Vip, Outcome]:
+        outcome = draft.set_vip(wanted)
+        return draft.vip(wanted.key) or wanted, outcome
+
+    (vip, outcome), ticket = call.service.commit(plan)
+    return written(
+        call,
+        ticket,
+        lambda: show_vip(vip),
+        created=outcome == "created",
+        location=f"/v1/vips/{vni}/{ip}",
+    )
+
+
+def delete(call: Call) -> Response:
+    call.allow_only_wait()
+    vni, ip = call.path_vni(), call.path_ip()
+    vip, ticket = call.service.commit(lambda draft: draft.remove_vip((vni, ip)))
+    return written(call, ticket, lambda: show_vip(vip))

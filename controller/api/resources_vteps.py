@@ -1,0 +1,70 @@
+"""/v1/vteps: foreign VTEPs, the tunnel endpoints that do not connect here."""
+
+from __future__ import annotations
+
+from webob import Response
+
+from controller.api.answers import answer, written
+from controller.api.call import Call
+from controller.api.paging import Place, page
+from controller.api.problems import invalid
+from controller.api.schemas import VtepBody, read
+from controller.api.shown import show_vtep
+from topology.draft import Draft, Outcome
+from topology.errors import NotFound
+from topology.model import Vtep
+
+
+def index(call: Call) -> Response:
+    call.allow_query("limit", "cursor")
+    vteps = call.service.topology.vteps
+
+    def show(place: Place) -> dict[str, object]:
+        return _shown(call, vteps[place[0]])
+
+    return page(call, [(ip,) for ip in vteps], show, parts=1)
+
+
+def show(call: Call) -> Response:
+    call.allow_query()
+    ip = call.path_vtep()
+    vtep = call.service.topology.vteps.get(ip)
+    if vtep is None:
+        raise NotFound(f"no foreign VTEP {ip} is declared")
+    return answer(_shown(call, vtep))
+
+
+def put(call: Call) -> Response:
+    """Declare a foreign VTEP or change what it has; what is left out has its default."""
+    call.allow_only_wait()
+    ip = call.path_vtep()
+    body = read(VtepBody, call.body())
+    if body.vtep is not None and body.vtep != ip:
+        raise invalid("vtep", f"{body.vtep} is not the address of the path, {ip}")
+
+    def plan(draft: Draft) -> tuple[Vtep, Outcome]:
+        vtep = body.fact(ip, draft)
+        return vtep, draft.set_vtep(vtep)
+
+    (vtep, outcome), ticket = call.service.commit(plan)
+    return written(
+        call,
+        ticket,
+        lambda: _shown(call, vtep),
+        created=outcome == "created",
+        location=f"/v1/vteps/{ip}",
+    )
+
+
+def delete(call: Call) -> Response:
+    call.allow_only_wait()
+    ip = call.path_vtep()
+    vtep, ticket = call.service.commit(lambda draft: draft.remove_vtep(ip))
+    return written(call, ticket, lambda: _shown(call, vtep))
+
+
+def _shown(call: Call, vtep: Vtep) -> dict[str, object]:
+    topology = call.service.topology
+    vms = sum(1 for _ in topology.vms_on(vtep.location))
+    learned = sum(1 for _ in topology.learned_on(vtep.location))
+    return show_vtep(vtep, vms, learned)

@@ -1,0 +1,104 @@
+"""Facts as a user reads them."""
+
+from __future__ import annotations
+
+from controller.service import FlowView, HostStatus
+from topology.model import Host, LearnedMac, Network, Vip, Vm, Vtep
+from topology.types import Foreign
+
+
+def show_vm(vm: Vm) -> dict[str, object]:
+    return {
+        "mac": str(vm.mac),
+        "vni": int(vm.vni),
+        "host": str(vm.host),
+        "ips": [str(ip) for ip in vm.ips],
+        "name": vm.name,
+        "respond": vm.respond,
+    }
+
+
+def show_network(network: Network) -> dict[str, object]:
+    return {
+        "vni": int(network.vni),
+        "name": network.name,
+        "vlan": None if network.vlan is None else int(network.vlan),
+        "unknown_unicast": network.unknown_unicast,
+        "arp_responder": network.arp_responder,
+        "learning": network.learning,
+        "port_security": network.port_security,
+        "subnets": [str(subnet) for subnet in network.subnets],
+        "unknown_arp": network.unknown_arp,
+        "multicast": network.multicast,
+        "quiet": network.quiet,
+        "mode": network.mode,
+        "hosts": "all" if network.hosts == "all" else [str(dpid) for dpid in network.hosts],
+        "follow_moves": network.follow_moves,
+        "dhcp": network.dhcp,
+        "gateway": None if network.gateway is None else str(network.gateway),
+        "dns": [str(ip) for ip in network.dns],
+        "mtu": network.mtu_bytes,
+        "lease_s": network.lease_s,
+    }
+
+
+def show_host(host: Host, status: HostStatus, vms: int) -> dict[str, object]:
+    return {
+        "dpid": str(host.dpid),
+        "name": host.name,
+        "vtep": None if host.vtep is None else str(host.vtep),
+        "connected": status.connected,
+        "state": status.state,
+        "reason": status.reason,
+        "tunnel_ports": [
+            {"port": port.port, "name": port.name, "remote": port.remote}
+            for port in status.tunnel_ports
+        ],
+        "vms": vms,
+        "flows": status.flows,
+    }
+
+
+def show_learned(entry: LearnedMac, now_s: float, timeout_s: float) -> dict[str, object]:
+    age_s = max(0.0, now_s - entry.seen_s)
+    return {
+        "vni": int(entry.vni),
+        "mac": str(entry.mac),
+        "ips": [str(ip) for ip, _seen_s in sorted(entry.ips)],
+        "vtep" if isinstance(entry.host, Foreign) else "host": str(entry.host),
+        "generation": entry.generation,
+        "age_s": round(age_s, 3),
+        "expires_in_s": round(max(0.0, timeout_s - age_s), 3),
+    }
+
+
+def show_vtep(vtep: Vtep, vms: int, learned: int) -> dict[str, object]:
+    return {
+        "vtep": str(vtep.ip),
+        "name": vtep.name,
+        "vnis": [int(vni) for vni in vtep.vnis],
+        "learning": vtep.learning,
+        "vms": vms,
+        "learned": learned,
+    }
+
+
+def show_vip(vip: Vip) -> dict[str, object]:
+    return {
+        "vni": int(vip.vni),
+        "ip": str(vip.ip),
+        "macs": [str(mac) for mac in vip.macs],
+        "name": vip.name,
+        "holder": None if vip.holder is None else str(vip.holder),
+    }
+
+
+def show_flow(flow: FlowView) -> dict[str, object]:
+    return {
+        "cookie": flow.cookie,
+        "table": flow.table,
+        "priority": flow.priority,
+        "match": flow.match,
+        "actions": flow.actions,
+        "why": flow.why,
+    }

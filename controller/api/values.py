@@ -1,0 +1,130 @@
+"""Values in bodies: read from JSON's text and numbers, and checked as the facts' own types are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+
+from pydantic import GetPydanticSchema, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError, core_schema
+
+from topology.errors import InvalidValue
+from topology.model import Everywhere, Remote, check_name
+from topology.types import Dpid, Ip, Mac, Subnet, Vlan, Vni, VtepIp
+
+V = TypeVar("V")
+
+_FULL_DPID: Final = re.compile(r"[0-9a-fA-F]{16}")
+_PORT_NAME_MAX_CHARS: Final = 15  # OpenFlow 1.3, OFP_MAX_PORT_NAME_LEN with its end
+
+
+def _from_text(parse: Callable[[str], V]) -> PlainValidator:
+    def validate(value: object) -> V:
+        if not isinstance(value, str):
+            raise PydanticCustomError("string_type", "must be a string")
+        return _checked(parse, value)
+
+    return PlainValidator(validate)
+
+
+def _from_integer(make: Callable[[int], V]) -> PlainValidator:
+    def validate(value: object) -> V:
+        if type(value) is not int:
+            raise PydanticCustomError("int_type", "must be an integer")
+        return _checked(make, value)
+
+    return PlainValidator(validate)
+
+
+def _checked(make: Callable[[Any], V], value: object) -> V:
+    try:
+        return make(value)
+    except InvalidValue as error:
+        raise PydanticCustomError("value", "{reason}", {"reason": error.reason}) from error
+
+
+def _name(text: str) -> str:
+    check_name(text)
+    return text
+
+
+def _host_name(text: str) -> str:
+    """A place is found by name first: a name that reads like another's address hides it."""
+    check_name(text)
+    if _FULL_DPID.fullmatch(text):
+        raise InvalidValue("name", "reads like a datapath id")
+    try:
+        VtepIp.parse(text)
+    except InvalidValue:
+        return text
+    raise InvalidValue("name", "reads like a VTEP address")
+
+
+def _port_name(text: str) -> str:
+    if not 0 < len(text) <= _PORT_NAME_MAX_CHARS or not text.isprintable():
+        raise InvalidValue("name", f"must have 1 to {_PORT_NAME_MAX_CHARS} printable characters")
+    return text
+
+
+def _remote(text: str) -> Remote:
+    return "flow" if text == "flow" else VtepIp.parse(text)
+
+
+def _list_or_all(
+    value: object, validate_list: Callable[[object], list[str]]
+) -> list[str] | Everywhere:
+    if value == "all":
+        return "all"
+    if not isinstance(value, list):
+        raise PydanticCustomError("hosts_type", 'must be a list of hosts, or "all"')
+    return validate_list(value)
+
+
+def _schema(**members: object) -> WithJsonSchema:
+    return WithJsonSchema(members)
+
+
+NameText: TypeAlias = Annotated[
+    str, _from_text(_name), _schema(type="string", minLength=1, maxLength=255)
+]
+HostNameText: TypeAlias = Annotated[
+    str, _from_text(_host_name), _schema(type="string", minLength=1, maxLength=255)
+]
+PortNameText: TypeAlias = Annotated[
+    str, _from_text(_port_name), _schema(type="string", minLength=1, maxLength=15)
+]
+HostRef: TypeAlias = Annotated[str, _from_text(str), _schema(type="string")]
+DpidText: TypeAlias = Annotated[Dpid, _from_text(Dpid.parse), _schema(type="string")]
+MacText: TypeAlias = Annotated[
+    Mac, _from_text(Mac.parse), _schema(type="string", examples=["52:54:00:00:00:01"])
+]
+IpText: TypeAlias = Annotated[
+    Ip, _from_text(Ip.parse), _schema(type="string", examples=["10.1.1.2", "fd00::2"])
+]
+VtepText: TypeAlias = Annotated[
+    VtepIp, _from_text(VtepIp.parse), _schema(type="string", format="ipv4")
+]
+RemoteText: TypeAlias = Annotated[
+    VtepIp | Literal["flow"],
+    _from_text(_remote),
+    _schema(type="string", examples=["192.168.33.13", "flow"]),
+]
+VniNumber: TypeAlias = Annotated[
+    Vni, _from_integer(Vni), _schema(type="integer", minimum=0, maximum=Vni.MAX)
+]
+VlanNumber: TypeAlias = Annotated[
+    Vlan, _from_integer(Vlan), _schema(type="integer", minimum=1, maximum=Vlan.MAX)
+]
+SubnetText: TypeAlias = Annotated[
+    Subnet, _from_text(Subnet.parse), _schema(type="string", examples=["10.1.1.0/24", "fd00::/64"])
+]
+HostRefs: TypeAlias = Annotated[
+    list[str] | Everywhere,
+    GetPydanticSchema(
+        lambda _source, handler: core_schema.no_info_wrap_validator_function(
+            _list_or_all, handler(list[HostRef])
+        )
+    ),
+    _schema(anyOf=[{"type": "array", "items": {"type": "string"}}, {"const": "all"}]),
+]

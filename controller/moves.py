@@ -1,0 +1,80 @@
+"""Whether a MAC, or a virtual IP, may move now: late packets do not count, flapping is damped.
+
+A packet that was under way in the old host's switch when its VM announced itself elsewhere comes
+after that announcement. Each move opens a generation, in which for SETTLE_S nothing from the host
+that was left moves it back. Who moves MANY_MOVES times within FLAP_S stays where it is for
+HOLD_S, twice as long each time it goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from enum import Enum
+
+SETTLE_S = 1.0
+MANY_MOVES, FLAP_S = 5, 10.0
+HOLD_S, HOLD_MAX_S = 10.0, 160.0
+FORGET_S = 300.0
+
+
+class Verdict(Enum):
+    MOVE = "move"
+    LATE = "late"
+    HELD = "held"
+    FLAPS = "flaps"
+    """It is held from now on: to be reported."""
+
+
+@dataclass(slots=True)
+class _Past:
+    generation: int = 0
+    left: int | None = None
+    moved_s: float = float("-inf")
+    recent_s: list[float] = field(default_factory=list)
+    hold_s: float = HOLD_S
+    held_until_s: float = float("-inf")
+
+
+class Moves:
+    """What each key's moves were, as long as that matters."""
+
+    def __init__(self) -> None:
+        self._pasts: dict[Hashable, _Past] = {}
+
+    def generation(self, key: Hashable) -> int:
+        """How often it has moved lately."""
+        past = self._pasts.get(key)
+        return 0 if past is None else past.generation
+
+    def is_held(self, key: Hashable, now_s: float) -> bool:
+        past = self._pasts.get(key)
+        return past is not None and now_s < past.held_until_s
+
+    def ask(self, key: Hashable, left: int, to: int, now_s: float) -> Verdict:
+        """Note a move from one place to another, unless it is not to happen."""
+        past = self._pasts.setdefault(key, _Past())
+        if now_s < past.held_until_s:
+            return Verdict.HELD
+        if to == past.left and now_s - past.moved_s < SETTLE_S:
+            return Verdict.LATE
+        past.recent_s = [at_s for at_s in past.recent_s if now_s - at_s < FLAP_S]
+        if len(past.recent_s) >= MANY_MOVES:
+            past.recent_s.clear()
+            past.held_until_s = now_s + past.hold_s
+            past.hold_s = min(HOLD_MAX_S, past.hold_s * 2)
+            return Verdict.FLAPS
+        past.recent_s.append(now_s)
+        past.left, past.moved_s = left, now_s
+        past.generation += 1
+        return Verdict.MOVE
+
+    def forget(self, now_s: float) -> None:
+        """Drop what is over."""
+        over = [
+            key
+            for key, past in self._pasts.items()
+            if now_s - past.moved_s > FORGET_S and now_s > past.held_until_s + FORGET_S
+        ]
+        for key in over:
+            del self._pasts[key]

@@ -1,0 +1,246 @@
+"""What packet-ins lead to: lessons, answers, and conversations of reactive networks.
+
+Each comes from one flow, whose kind (in its cookie) says why. Nothing is believed that the flow
+could not have sent: the port, the VTEP and the network are checked again.
+"""
+
+from __future__ import annotations
+
+from controller import dhcp, frames, learning
+from controller.bridges import Egress, dhcp_server
+from controller.derivation import Derivation
+from controller.events import Effects
+from controller.flow import Action, Field, Group, Output, PushVlan, SetField
+from controller.frames import ADVERTISEMENT, SOLICITATION, Frame, untagged
+from controller.learning import Lesson, Limits
+from controller.moves import Moves
+from controller.pipeline import DHCP_MAC, Kind
+from controller.replica import Replica
+from controller.terms import ARP_REQUEST, group_id
+from controller.wire import encode
+from controller.wire.decode import PacketIn
+from topology.model import LearnedMac, Network, Put, Remove, Vm
+from topology.types import Ip, Mac, Vni
+
+
+class PacketIns:
+    """Takes the packet-ins of every switch."""
+
+    def __init__(self, derivation: Derivation, limits: Limits) -> None:
+        self._derivation = derivation
+        self._topology = derivation.topology
+        self._limits = limits
+        self.moves = Moves()
+
+    def take(
+        self,
+        replica: Replica,
+        kind: Kind,
+        packet: PacketIn,
+        frame: Frame,
+        now_s: float,
+        effects: Effects,
+    ) -> None:
+        """One packet-in of one of our flows."""
+        network = self._topology.networks.get(packet.tun_id)
+        if network is None:
+            return
+        if kind in (Kind.TUNNEL_FOREIGN, Kind.TUNNEL_FOREIGN_NEIGHBOUR):
+            self._from_foreign(network, packet, frame, now_s, effects)
+            return
+        if packet.in_port != replica.bridge.patch_port:
+            return
+        match kind:
+            case Kind.LOCAL_UNKNOWN | Kind.LOCAL_ARP | Kind.LOCAL_ND:
+                lesson = learning.observe(
+                    self._topology, self.moves, network.vni, replica.dpid, frame, now_s
+                )
+                self._learn(lesson, effects)
+            case Kind.VIP_CLAIM:
+                lesson = learning.claim(
+                    self._topology, self.moves, network.vni, replica.dpid, frame, now_s
+                )
+                self._learn(lesson, effects)
+            case Kind.DHCP_REQUEST:
+                self._dhcp(replica, network, packet, frame)
+            case Kind.ND_PUNT:
+                self._solicited(replica, network, packet, frame)
+            case Kind.UNICAST_PUNT:
+                self._unicast(replica, network, packet, frame)
+            case Kind.NEIGHBOUR_PUNT:
+                self._who_has(replica, network, packet, frame)
+            case _:
+                return
+        effects.wake.add(replica.dpid)
+
+    # Lessons
+
+    def _from_foreign(
+        self, network: Network, packet: PacketIn, frame: Frame, now_s: float, effects: Effects
+    ) -> None:
+        vtep = self._topology.vteps.get(Ip.v4(packet.tun_src))
+        if vtep is None or not vtep.learning or network.vni not in vtep.vnis:
+            return
+        lesson = learning.observe(
+            self._topology, self.moves, network.vni, vtep.location, frame, now_s
+        )
+        self._learn(lesson, effects)
+
+    def _learn(self, lesson: Lesson, effects: Effects) -> None:
+        if lesson.learned is not None:
+            self._derivation.apply(Put(lesson.learned))
+            for key in list(learning.surplus(self._topology, lesson.learned, self._limits)):
+                self._derivation.apply(Remove(LearnedMac, key))
+        if lesson.held is not None:
+            self._derivation.apply(Put(lesson.held))
+            effects.holders.add(lesson.held.key)
+        if lesson.moved is not None:
+            key, place = lesson.moved
+            effects.moves[key] = place
+        if lesson.flaps is not None:
+            effects.log.append(lesson.flaps)
+
+    # Answers
+
+    def _dhcp(self, replica: Replica, network: Network, packet: PacketIn, frame: Frame) -> None:
+        vm = self._topology.vms.get((network.vni, frame.eth_src))
+        lease = None if vm is None else lease_of(network, vm)
+        if vm is None or lease is None or vm.host != replica.dpid:
+            return
+        answer = dhcp.answer(packet.frame, vm.mac, lease, DHCP_MAC)
+        if answer is not None:
+            self._to_vm(replica, network, answer)
+
+    def _solicited(
+        self, replica: Replica, network: Network, packet: PacketIn, frame: Frame
+    ) -> None:
+        nd = frame.nd
+        if nd is None or nd.kind != SOLICITATION:
+            return
+        mac = self._answering(network.vni, Ip(nd.target), replica)
+        if mac is None:
+            if network.unknown_arp == "flood" or network.subnet_of(Ip(nd.target)) is None:
+                self._flood(replica, network, packet.frame)
+        elif mac != frame.eth_src:
+            answer = frames.advertisement(mac, nd.target, nd, frame.eth_src)
+            self._to_vm(replica, network, answer)
+
+    def _answering(self, vni: int, ip: Ip, asked: Replica) -> Mac | None:
+        """Whose MAC the flows would answer with on this host."""
+        network = self._topology.networks[vni]
+        vip = self._topology.vips.get((vni, ip))
+        holder = None if vip is None else vip.holder
+        vm = self._topology.vm_with_ip(vni, ip)
+        if holder is not None:
+            vm = self._topology.vms.get((vni, holder))
+        if not network.arp_responder:
+            return None
+        if vm is not None:
+            return vm.mac if vm.respond and vm.host != asked.dpid else None
+        learned = self._topology.learned_with_ip(vni, ip)
+        if learned is None or learned.host == asked.dpid or vip is not None:
+            return None
+        return learned.mac
+
+    def _to_vm(self, replica: Replica, network: Network, frame: bytes) -> None:
+        """Hand a frame to br-int, on the network's local VLAN."""
+        patch = replica.bridge.patch_port
+        if patch is not None:
+            tag: tuple[Action, ...] = ()
+            if network.vlan is not None:
+                tag = (PushVlan(), SetField(Field.VLAN_VID, network.vlan))
+            replica.send(encode.packet_out((*tag, Output(patch)), frame))
+
+    def _flood(self, replica: Replica, network: Network, frame: bytes) -> None:
+        """Send a frame on as its flow would have."""
+        actions = (SetField(Field.TUN_ID, network.vni), Group(group_id(network.vni)))
+        replica.send(encode.packet_out(actions, untagged(frame)))
+
+    # Conversations
+
+    def _unicast(self, replica: Replica, network: Network, packet: PacketIn, frame: Frame) -> None:
+        if not self._meet(replica, network.vni, frame.eth_dst, frame.eth_src):
+            return
+        if network.unknown_unicast == "drop":
+            self._send_on(replica, network, packet.frame, frame.eth_dst)
+
+    def _meet(self, replica: Replica, vni: Vni, eth_dst: int, eth_src: int) -> bool:
+        """The sender's host gets the way there, the other end's the way back."""
+        if not self._derivation.converse(replica, vni, "mac", eth_dst):
+            return False
+        there = self._topology.place_of(vni, eth_dst)
+        other = None if there is None else self._derivation.replicas.get(there)
+        if other is not None:
+            self._derivation.converse(other, vni, "mac", eth_src)
+        return True
+
+    def _send_on(self, replica: Replica, network: Network, frame: bytes, eth_dst: int) -> None:
+        there = self._topology.place_of(network.vni, eth_dst)
+        vtep = None if there is None else self._topology.vtep_of(there)
+        if vtep is None:
+            return
+        egress = Egress.of(self._topology, replica.bridge)
+        port = egress.peers.get(vtep, egress.flow_port)
+        if port is not None and egress.carries(port, network.vni):
+            actions = (
+                SetField(Field.TUN_ID, network.vni),
+                SetField(Field.TUN_DST, vtep.low32),
+                Output(port),
+            )
+            replica.send(encode.packet_out(actions, untagged(frame)))
+
+    def _who_has(self, replica: Replica, network: Network, packet: PacketIn, frame: Frame) -> None:
+        dropped = network.unknown_arp == "drop"
+        if frame.announces or _is_probe(frame):
+            if dropped:
+                self._flood(replica, network, packet.frame)
+            return
+        ip = _asked_for(frame)
+        mac = None if ip is None else self._answering(network.vni, ip, replica)
+        if ip is None or mac is None:
+            return
+        self._derivation.converse(replica, network.vni, "ip", ip)
+        self._meet(replica, network.vni, mac, frame.eth_src)
+        if dropped:
+            self._answer(replica, network, frame, mac)
+
+    def _answer(self, replica: Replica, network: Network, frame: Frame, mac: Mac) -> None:
+        if frame.arp is not None:
+            self._to_vm(replica, network, frames.arp_answer(mac, frame.arp))
+        elif frame.nd is not None:
+            answer = frames.advertisement(mac, frame.nd.target, frame.nd, frame.eth_src)
+            self._to_vm(replica, network, answer)
+
+
+def _asked_for(frame: Frame) -> Ip | None:
+    if frame.arp is not None and frame.arp.op == ARP_REQUEST:
+        return Ip.v4(frame.arp.target_ip)
+    if frame.nd is not None and frame.nd.kind != ADVERTISEMENT:
+        return Ip(frame.nd.target)
+    return None
+
+
+def _is_probe(frame: Frame) -> bool:
+    """Whether it asks if an address is free."""
+    if frame.arp is not None:
+        return frame.arp.sender_ip == 0
+    return frame.nd is not None and frame.nd.source == 0
+
+
+def lease_of(network: Network, vm: Vm) -> dhcp.Lease | None:
+    """What DHCP tells a registered VM; None when it has no address in a subnet."""
+    server = dhcp_server(network)
+    for ip in vm.ips:
+        subnet = network.subnet_of(ip) if ip.is_v4 else None
+        if server is not None and subnet is not None:
+            return dhcp.Lease(
+                ip,
+                subnet.bits,
+                server,
+                network.gateway,
+                network.dns,
+                network.mtu_bytes,
+                network.lease_s,
+                vm.name,
+            )
+    return None
