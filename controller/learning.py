@@ -62,7 +62,7 @@ def observe(
 
 
 def _moved(moves: Moves, key: MacKey, left: Location, place: Location, now_s: float) -> Lesson:
-    verdict = moves.ask(key, left, place, now_s)
+    verdict = moves.ask(key, left, place, now_s, announced=True)
     if verdict is Verdict.MOVE:
         return Lesson(moved=(key, place))
     return _flapping(verdict, f"VM {Mac(key[1])} (network {key[0]})", left, place)
@@ -86,7 +86,7 @@ def _learned(
     key = (vni, mac)
     before = topology.learned.get(key)
     if before is not None and before.host != place:
-        verdict = moves.ask(key, before.host, place, now_s)
+        verdict = moves.ask(key, before.host, place, now_s, announced=frame.announces)
         if verdict is not Verdict.MOVE:
             what = f"learned MAC {mac} (network {vni})"
             return _flapping(verdict, what, before.host, place)
@@ -117,7 +117,7 @@ def claim(
     if mac not in vip.macs or vip.holder == mac:
         return NOTHING
     if vip.holder is not None:
-        verdict = moves.ask(("vip", vip.key), vip.holder, mac, now_s)
+        verdict = moves.ask(("vip", vip.key), vip.holder, mac, now_s, announced=True)
         if verdict is not Verdict.MOVE:
             return _flapping(verdict, f"virtual IP {ip} (network {vni})", vip.holder, mac)
     return Lesson(held=replace(vip, holder=mac))

@@ -2,8 +2,8 @@
 
 A packet that was under way in the old host's switch when its VM announced itself elsewhere comes
 after that announcement. Each move opens a generation, in which for SETTLE_S nothing from the host
-that was left moves it back. Who moves MANY_MOVES times within FLAP_S stays where it is for
-HOLD_S, twice as long each time it goes on.
+that was left moves it back, unless it announces just that. Who moves MANY_MOVES times within FLAP_S
+stays where it is for HOLD_S, twice as long each time it goes on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 SETTLE_S = 1.0
-MANY_MOVES, FLAP_S = 5, 10.0
+MANY_MOVES, FLAP_S = 8, 10.0
 HOLD_S, HOLD_MAX_S = 10.0, 160.0
 FORGET_S = 300.0
 
@@ -51,12 +51,14 @@ class Moves:
         past = self._pasts.get(key)
         return past is not None and now_s < past.held_until_s
 
-    def ask(self, key: Hashable, left: int, to: int, now_s: float) -> Verdict:
+    def ask(
+        self, key: Hashable, left: int, to: int, now_s: float, *, announced: bool = False
+    ) -> Verdict:
         """Note a move from one place to another, unless it is not to happen."""
         past = self._pasts.setdefault(key, _Past())
         if now_s < past.held_until_s:
             return Verdict.HELD
-        if to == past.left and now_s - past.moved_s < SETTLE_S:
+        if to == past.left and now_s - past.moved_s < SETTLE_S and not announced:
             return Verdict.LATE
         past.recent_s = [at_s for at_s in past.recent_s if now_s - at_s < FLAP_S]
         if len(past.recent_s) >= MANY_MOVES:

@@ -194,11 +194,14 @@ class Draft:
         return vip
 
     def hold_vip(self, key: IpKey, mac: Mac) -> bool:
-        """Give a virtual IP to the MAC that announced it; False when it may no longer hold it."""
+        """Store a virtual IP as held by this MAC, in effect already or not; False if it may not.
+
+        Who holds it counts at once when it is announced, and is stored behind.
+        """
         vip = self.vip(key)
         if vip is None or mac not in vip.macs:
             return False
-        self.set_vip(replace(vip, holder=mac))
+        self._put(replace(vip, holder=mac))
         return True
 
     # Wanted changes: networks, hosts, foreign VTEPs

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def _fabric(directory: Path, options: dict[str, Any], **lab_options: Any) -> Ite
         fabric.controller.start()
         yield fabric
         # Not reached when set-up fails: its report still wants the log.
-        _open.remove(fabric)
+        if fabric in _open:
+            _open.remove(fabric)
 
 
 @pytest.fixture(params=SHAPES)
@@ -67,11 +69,30 @@ def make_shared_fabric(
         yield _maker(stack, tmp_path_factory.mktemp("fabric"))
 
 
+@pytest.fixture(scope="session")
+def open_fabric(
+    ovs_machine: None, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., AbstractContextManager[Fabric]]:
+    """``with open_fabric(hosts=3, ...) as fabric``: connected and settled, for a fixture's use."""
+
+    @contextmanager
+    def opened(**lab_options: Any) -> Iterator[Fabric]:
+        with _fabric(tmp_path_factory.mktemp("fabric"), {}, **lab_options) as one:
+            one.connect()
+            yield one
+
+    return opened
+
+
 def _maker(stack: ExitStack, directory: Path) -> MakeFabric:
+    numbers = itertools.count(1)
+
     def make(
         *, connect: bool = True, options: dict[str, Any] | None = None, **lab_options: Any
     ) -> Fabric:
-        one = stack.enter_context(_fabric(directory, options or {}, **lab_options))
+        own = directory / f"fabric{next(numbers)}"
+        own.mkdir()
+        one = stack.enter_context(_fabric(own, options or {}, **lab_options))
         if connect:
             one.connect()
         return one
