@@ -143,7 +143,8 @@ class Egress:
         unproven: list[int] = []
         others: list[tuple[int, Remote]] = []
         flow_port: int | None = None
-        for port, name in bridge.tunnel_ports:
+        # Of several ports to one peer the first sends, of those that carry every network if any.
+        for port, name in sorted(bridge.tunnel_ports, key=lambda it: it[1] in host.seen_keyless):
             remote: Remote | None = host.remote_of(name)
             if remote is None or (remote != "flow" and not topology.is_endpoint(remote)):
                 unproven.append(port)
@@ -155,6 +156,10 @@ class Egress:
                 peers[remote] = port
         if len(bridge.tunnel_ports) == len(unproven) == 1:
             flow_port = unproven[0]
+        # No probe comes back from a foreign VTEP: what is left over leads there.
+        unreached = topology.vteps.keys() - peers.keys()
+        if flow_port is None and len(unproven) == len(unreached) == 1:
+            peers[unreached.pop()] = unproven.pop()
         keyless = frozenset(p for p, name in bridge.tunnel_ports if name in host.seen_keyless)
         return cls(peers, tuple(unproven), flow_port, keyless, tuple(others))
 

@@ -334,6 +334,8 @@ class Engine:
         frame = frames.parse(packet.frame)
         if frame is None or kind is None:
             return
+        if kind in (Kind.TUNNEL_FOREIGN, Kind.TUNNEL_FOREIGN_NEIGHBOUR):
+            self._saw_foreign(replica, packet)
         if kind is not Kind.PROBE_IN:
             self.packets.take(replica, kind, packet, frame, now_s, self._effects)
         elif frame.eth_type == PROBE_ETH_TYPE and packet.in_port != replica.bridge.patch_port:
@@ -367,6 +369,19 @@ class Engine:
             self._sight(host.seen(port_name, "flow"))
         if sender.holding and not self._must_wait(sender, now_s):
             self._release(sender, now_s)
+
+    def _saw_foreign(self, replica: Replica, packet: decode.PacketIn) -> None:
+        """A foreign VTEP is heard through one of several ports: that one leads there.
+
+        A single port may be flow-based, and needs no such knowledge.
+        """
+        vtep = self.topology.vteps.get(Ip.v4(packet.tun_src))
+        name = replica.ports.get(packet.in_port)
+        host = self.topology.hosts[replica.dpid]
+        if vtep is None or name is None or len(replica.bridge.tunnel_ports) == 1:
+            return
+        if host.remote_of(name) is None:
+            self._sight(host.seen(name, vtep.ip))
 
     def _saw_vtep(self, dpid: Dpid, address: int) -> None:
         if not 0 < address < 0xE0000000:

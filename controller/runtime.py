@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
@@ -32,6 +33,7 @@ LOG = logging.getLogger("vxlan_l2")
 
 T = TypeVar("T")
 TICK_S = 0.1
+TICKS_BETWEEN_STATES = 10
 CHANGES_AT_ONCE = 200
 """Changes of one write that are applied before others get a turn: some milliseconds' worth."""
 DIFF_TIMEOUT_S = 10.0
@@ -47,6 +49,7 @@ class Runtime:
         self._waiters: set[Signal] = set()
         self._to_remember: LightQueue = LightQueue()
         self._committer: Committer[Ticket] = Committer(store, self.topology, self._committed)
+        self._told: dict[int, str | None] = {}  # why a host is DEGRADED, None: it is LIVE
         self._ready = False
 
     def start(self) -> None:
@@ -112,7 +115,8 @@ class Runtime:
             for port, name in replica.bridge.tunnel_ports
         )
         state = "DEGRADED" if degraded else str(replica.state)
-        return HostStatus(True, state, reason, ports, replica.desired_count())
+        answers = "switch" if replica.bridge.nd else "controller"
+        return HostStatus(True, state, reason, ports, replica.desired_count(), answers)
 
     def _trouble(self, replica: Replica) -> str | None:
         bridge = replica.bridge
@@ -184,7 +188,8 @@ class Runtime:
         dpid = int(connection.id)
         if self._connections.get(dpid) is connection:
             del self._connections[dpid]
-            LOG.info("host %s disconnected", connection.dpid_text)
+            self._told.pop(dpid, None)
+            LOG.warning("host %s is DISCONNECTED; it keeps its flows", connection.dpid_text)
         self._handle(Lost(dpid, connection.epoch))
 
     def received(self, connection: Connection, message: Message) -> None:
@@ -241,11 +246,26 @@ class Runtime:
             except VxlanError as error:
                 LOG.warning("cannot store what was seen (%d facts): %s", len(seen), error)
 
+    def _tell_states(self) -> None:
+        """Log each host that became LIVE, or DEGRADED for a reason, once."""
+        for dpid, replica in self.engine.replicas.items():
+            if replica.state is State.LIVE:
+                reason = self._trouble(replica)
+                if self._told.get(dpid, "untold") == reason:
+                    continue
+                self._told[dpid] = reason
+                if reason is None:
+                    LOG.info("host %s is LIVE", Dpid(dpid))
+                else:
+                    LOG.warning("host %s is DEGRADED: %s", Dpid(dpid), reason)
+
     def _tick_for_ever(self) -> None:
-        while True:
+        for tick in itertools.count():
             eventlet.sleep(TICK_S)
             try:
                 self._handle(Tick())
+                if tick % TICKS_BETWEEN_STATES == 0:
+                    self._tell_states()
             except Exception:
                 LOG.exception("the engine's clock stumbled; it goes on")
 

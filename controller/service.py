@@ -47,6 +47,7 @@ class HostStatus:
     reason: str | None
     tunnel_ports: tuple[TunnelPort, ...]
     flows: int
+    nd_responder: str | None = None  # who answers neighbour solicitations: "switch", "controller"
 
 
 @dataclass(frozen=True, slots=True)

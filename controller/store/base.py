@@ -21,7 +21,7 @@ class Store(Protocol):
         ...
 
     def load(self) -> list[Fact]:
-        """Every stored fact: hosts, networks, VMs, foreign VTEPs, virtual IPs, each sorted by key."""
+        """Every stored fact: hosts, networks, VMs, foreign VTEPs, VIPs, each sorted by key."""
         ...
 
     def commit(self, changes: Sequence[Change]) -> None:

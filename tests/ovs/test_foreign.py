@@ -21,7 +21,8 @@ def mixed(request, open_fabric):
             assert fabric.register(vm).status == 201
         kernel = fabric.lab.add_kernel_vtep(GREEN, "10.1.1.50")
         if request.param == "per-peer":
-            lead_to(fabric, kernel)
+            for host in fabric.lab.hosts:
+                host.add_tunnel(kernel.vtep)
         fabric.lab.warm_underlay()
         yield fabric, kernel
 
