@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import eventlet.wsgi
+from ryu.app import wsgi as ryu_wsgi
 from ryu.app.wsgi import ControllerBase, WSGIApplication
 from webob import Request, Response
+
+from controller.openflow.listen import Patient, connections_max
+
+LOG = logging.getLogger("vxlan_l2.rest")
+
+CLIENTS_MAX = 1024
+IDLE_S = 60.0
 
 
 class _Verbatim(Response):
@@ -31,3 +41,38 @@ def mount(wsgi: WSGIApplication, api: Callable[..., Any]) -> None:
         return match_others(request) or {"controller": Ours, "action": "any"}
 
     wsgi._match = match
+
+
+class _Log:
+    """Calls are logged with --verbose only; what went wrong in one always."""
+
+    debug = staticmethod(LOG.debug)
+    error = staticmethod(LOG.error)
+
+    def info(self, text: str) -> None:
+        LOG.log(logging.ERROR if text.startswith("Traceback") else logging.DEBUG, "%s", text)
+
+
+def serve_on(socket: Any) -> None:
+    """Make Ryu's web service use this socket, which listens already."""
+
+    class Server:
+        def __init__(self, application: WSGIApplication) -> None:
+            self._application = application
+
+        def __call__(self) -> None:
+            eventlet.wsgi.server(
+                Patient(socket),
+                self._answer,
+                log=_Log(),
+                max_size=connections_max(CLIENTS_MAX),
+                socket_timeout=IDLE_S,
+                debug=False,
+            )
+
+        def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
+                environ["eventlet.input"].get_socket().settimeout(None)
+            return self._application(environ, start_response)
+
+    ryu_wsgi.WSGIServer = Server

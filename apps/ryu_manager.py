@@ -7,9 +7,13 @@ websocket with a 500.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import resource
 import sys
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 
 def main() -> None:
@@ -25,9 +29,61 @@ def main() -> None:
     root = str(Path(__file__).resolve().parent.parent)
     if root not in sys.path:
         sys.path.insert(0, root)
-    from ryu.cmd.manager import main as ryu_main
+    _allow_many_files()
+    from ryu.cmd import manager
 
-    sys.exit(ryu_main())
+    _stamp_log_lines(manager)
+    sys.exit(_run(manager))
+
+
+def _allow_many_files() -> None:
+    """Each switch takes a file: as many as the system lets us have."""
+    _now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _stamp_log_lines(manager: object) -> None:
+    """Time and level before each line of the log, also before Ryu has set it up."""
+    stamp = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    log = manager.log  # type: ignore[attr-defined]
+    init = log.init_log
+
+    def stamp_all() -> None:
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(stamp)
+
+    def init_log() -> None:
+        init()
+        if not log.CONF.log_config_file:
+            stamp_all()
+
+    stamp_all()
+    log.init_log = init_log
+
+
+def _run(manager: object) -> object:
+    from oslo_config import cfg
+
+    from apps.options import explain
+    from topology.errors import VxlanError
+
+    try:
+        return manager.main()  # type: ignore[attr-defined]
+    except (VxlanError, cfg.Error, OSError) as error:
+        _quit(explain(error))
+    except ModuleNotFoundError as error:
+        apps = manager.CONF.app_lists + manager.CONF.app  # type: ignore[attr-defined]
+        wanted = [app for names in apps for app in names.split(",")]
+        for app in wanted:
+            if error.name and app.startswith(error.name):
+                _quit(f"there is no app {app} in {Path.cwd()}")
+        raise
+
+
+def _quit(reason: str) -> NoReturn:
+    logging.getLogger("vxlan_l2").error("cannot start: %s", reason)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
+import os
+import ssl
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import unquote, urlsplit
 
-from oslo_config import cfg
 from ryu import cfg as ryu_cfg
 from ryu.app.wsgi import WSGIApplication
 from ryu.base import app_manager
@@ -16,33 +17,22 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import MAIN_DISPATCHER, set_ev_cls
 from ryu.ofproto import ofproto_v1_3
 
-from apps.rest import mount
+from apps import options, rest
 from controller.api.app import Api
 from controller.bridges import PortNames
 from controller.engine import Settings
+from controller.learning import Limits
 from controller.openflow import front
+from controller.openflow.listen import Acceptor, listen
 from controller.runtime import Runtime
+from controller.store.base import Store
 from controller.store.urls import store_at
-from topology.errors import VxlanError
+from topology.model import Network, Topology
+from topology.types import Vni
 
 LOG = logging.getLogger("vxlan_l2")
 CONF = ryu_cfg.CONF
 DEFAULT_OPENFLOW_PORT = 6653
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-OPTIONS = [
-    cfg.StrOpt(
-        "store", help="where facts are kept: sqlite:///absolute/path, or sqlite:// in memory"
-    ),
-    cfg.StrOpt("patch_port", default="patch-tun", help="br-tun's port towards br-int"),
-    cfg.ListOpt(
-        "tunnel_ports", default=["vxlan*", "gre*", "geneve*"], help="globs of tunnel ports"
-    ),
-    cfg.IntOpt("learn_timeout", default=300, min=3, max=65535, help="seconds a learned MAC lives"),
-    cfg.StrOpt("api_token", secret=True, help="bearer token that REST calls must present"),
-    cfg.StrOpt("api_token_file", help="a file whose first line is that token"),
-    cfg.BoolOpt("api_open", default=False, help="serve REST beyond loopback without a token"),
-]
 
 
 def _version() -> str:
@@ -52,17 +42,50 @@ def _version() -> str:
         return "unknown"
 
 
-def _token() -> str | None:
-    if CONF.vxlan.api_token_file:
-        text = Path(CONF.vxlan.api_token_file).read_text(encoding="utf-8")
-        return text.splitlines()[0].strip() if text.strip() else None
-    return CONF.vxlan.api_token or None
+def _tls() -> ssl.SSLContext | None:
+    """What switches connect with when the controller has a key and a certificate."""
+    if CONF.ctl_privkey is None and CONF.ctl_cert is None:
+        return None
+    if CONF.ctl_privkey is None or CONF.ctl_cert is None:
+        raise options.CannotStart("ctl_privkey and ctl_cert go together: set both, or neither")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(CONF.ctl_cert, CONF.ctl_privkey)
+        if CONF.ca_certs is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(CONF.ca_certs)
+    except OSError as error:
+        raise options.CannotStart(f"ctl_privkey, ctl_cert, ca_certs: {error}") from error
+    return context
 
 
-def _quit(reason: str) -> None:
-    LOG.error("cannot start: %s", reason)
-    print(f"vxlan-l2: cannot start: {reason}", file=sys.stderr)
-    sys.exit(1)
+def _is_new(url: str) -> bool:
+    """Whether a store's URL names a file that is not there yet."""
+    parts = urlsplit(url)
+    return parts.scheme == "sqlite" and not os.path.exists(unquote(parts.path))
+
+
+def _facts(topology: Topology) -> int:
+    """How many facts were loaded; network 0 as it always is was not."""
+    networks = [network for network in topology.networks.values() if network != Network(Vni(0))]
+    others = (topology.hosts, topology.vms, topology.vteps, topology.vips)
+    return len(networks) + sum(map(len, others))
+
+
+def _address(socket: Any) -> str:
+    host, port = socket.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _Controller(Runtime):
+    """Ready when its store is loaded and switches can connect."""
+
+    def __init__(self, store: Store, settings: Settings, switches: Acceptor) -> None:
+        super().__init__(store, settings)
+        self._switches = switches
+
+    def ready(self) -> bool:
+        return super().ready() and self._switches.listening
 
 
 class VxlanL2(app_manager.RyuApp):
@@ -73,36 +96,36 @@ class VxlanL2(app_manager.RyuApp):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        CONF.register_opts(OPTIONS, group="vxlan")
         CONF.set_default("wsapi_host", "127.0.0.1")
-        if not CONF.ofp_tcp_listen_port:
-            CONF.set_default("ofp_tcp_listen_port", DEFAULT_OPENFLOW_PORT)
-        try:
-            token = _token()
-        except OSError as error:
-            _quit(f"api_token_file: {error}")
-        if token is None and CONF.wsapi_host not in LOOPBACK and not CONF.vxlan.api_open:
-            _quit(
-                f"REST on {CONF.wsapi_host} without api_token would be open to the network;"
-                " set [vxlan] api_token, or api_open = true if that is meant"
-            )
+        for port in ("ofp_tcp_listen_port", "ofp_ssl_listen_port"):
+            if not CONF[port]:
+                CONF.set_default(port, DEFAULT_OPENFLOW_PORT)
+        options.check(CONF, os.environ)
+        token = options.token(CONF)
+        tls = _tls()
+        openflow_port = CONF.ofp_tcp_listen_port if tls is None else CONF.ofp_ssl_listen_port
+        openflow = listen("OpenFlow", CONF.ofp_listen_host, openflow_port)
+        web = listen("REST", CONF.wsapi_host, CONF.wsapi_port)
+
         url = CONF.vxlan.store or f"sqlite://{Path.cwd() / 'vxlan-l2.db'}"
-        settings = Settings(
-            PortNames(CONF.vxlan.patch_port, tuple(CONF.vxlan.tunnel_ports)),
-            CONF.vxlan.learn_timeout,
-        )
-        try:
-            store = store_at(url)
-            self._runtime = Runtime(store, settings)
-            self._runtime.start()
-        except VxlanError as error:
-            _quit(str(error))
-        front.install(self._runtime)
-        mount(kwargs["wsgi"], Api(self._runtime, _version(), token))
+        store = store_at(url)
+        was_new = _is_new(url)
+        ports = PortNames(CONF.vxlan.patch_port, tuple(CONF.vxlan.tunnel_ports))
+        switches = Acceptor(openflow, tls)
+        limits = Limits(CONF.vxlan.learn_limit_host, CONF.vxlan.learn_limit_network)
+        settings = Settings(ports, CONF.vxlan.learn_timeout, limits)
+        self._runtime = _Controller(store, settings, switches)
+        self._runtime.start()
+        front.install(self._runtime, switches)
+        rest.serve_on(web)
+        rest.mount(kwargs["wsgi"], Api(self._runtime, _version(), token))
+
+        content = "new, empty" if was_new else f"{_facts(self._runtime.topology)} facts"
         LOG.info("vxlan-l2 %s", _version())
-        LOG.info("store: %s", store.describe())
-        LOG.info("OpenFlow: %s:%s", CONF.ofp_listen_host or "0.0.0.0", CONF.ofp_tcp_listen_port)
-        LOG.info("REST: http://%s:%s", CONF.wsapi_host, CONF.wsapi_port)
+        LOG.info("store: %s (%s)", store.describe(), content)
+        LOG.info("OpenFlow: %s%s", _address(openflow), "" if tls is None else " (TLS)")
+        wanted = "wants a token" if token else "no token: open to whoever reaches it"
+        LOG.info("REST: http://%s (%s)", _address(web), wanted)
 
     @set_ev_cls(ofp_event.EventOFPStateChange, MAIN_DISPATCHER)
     def _state_changed(self, event: Any) -> None:

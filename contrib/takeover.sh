@@ -17,8 +17,8 @@ none, and secure       The same, as the controller becomes a service controller 
                        vSwitch 2.12 and later have), which flushes nothing. It stays one, and works
                        like any other; `ovs-vsctl set-controller` would make it a primary
                        controller, and flush once. --primary does that at once, as below.
-none, and not secure   Open vSwitch itself flushes the flows. They are dumped before and put back
-                       right after: a gap of 10 ms to 30 ms.
+none, and not secure   Open vSwitch itself flushes the flows and groups. They are dumped before and
+                       put back right after, in one step: a gap of 10 ms to 30 ms.
 
 Run it as often as you like: a bridge that has this controller already keeps its flows.
 
@@ -44,8 +44,20 @@ fi
 bridge=$1
 controller=$2
 
-if ! ovs-vsctl br-exists "$bridge"; then
+address='([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9a-fA-F:.]+(%[^]]+)?\])'
+if ! printf '%s\n' "$controller" | grep -Eqx "(tcp|ssl):$address(:[0-9]{1,5})?"; then
+    echo "takeover: $controller is no controller: tcp:192.0.2.1:6653, ssl:192.0.2.1:6653 or" \
+        "tcp:[2001:db8::1]:6653 would be one" >&2
+    exit 2
+fi
+
+status=0
+ovs-vsctl br-exists "$bridge" || status=$?
+if [ $status -eq 2 ]; then
     echo "takeover: there is no bridge $bridge here; ovs-vsctl list-br names those that are" >&2
+    exit 1
+elif [ $status -ne 0 ]; then
+    echo "takeover: Open vSwitch's database does not answer: is it running, are you root?" >&2
     exit 1
 fi
 
@@ -83,23 +95,29 @@ fi
 
 directory=$(mktemp -d)
 trap 'rm -rf "$directory"' EXIT INT TERM
-# The flows alone: a dump's first line, and the ages it counts, are no part of them.
-ovs-ofctl -O OpenFlow13 dump-flows --no-stats "$bridge" |
-    sed -n -e '/actions=/{' -e 's/^ *//' -e 's/\(idle\|hard\)_age=[0-9]*, *//g' -e p -e '}' \
-        >"$directory/flows"
+# Groups before the flows that use them. Heads of dumps, and the ages they count, are no part.
+ovs-ofctl -O OpenFlow13 dump-groups "$bridge" >"$directory/groups"
+ovs-ofctl -O OpenFlow13 dump-flows --no-stats "$bridge" >"$directory/flows"
+sed -n 's/^ *group_id=/group add group_id=/p' "$directory/groups" >"$directory/all"
+sed -n -e '/actions=/{' -e 's/\(idle\|hard\)_age=[0-9]*, *//g' -e 's/^ */flow add /p' -e '}' \
+    "$directory/flows" >>"$directory/all"
 
-# Started before it is needed: it waits for the flows.
+# Started before it is needed: it waits for them.
 mkfifo "$directory/now"
-ovs-ofctl -O OpenFlow13 --bundle add-flows "$bridge" - <"$directory/now" &
+ovs-ofctl -O OpenFlow13 bundle "$bridge" - <"$directory/now" &
 adder=$!
 exec 3>"$directory/now"
 
 # This returns when Open vSwitch has made the change, and the flush with it.
 make_safe -- set-controller "$bridge" "$controller"
-cat "$directory/flows" >&3
+cat "$directory/all" >&3
 exec 3>&-
 # Should the controller have been faster, these do no harm beside its own: it removes them.
-wait $adder
+if ! wait $adder; then
+    echo "takeover: the old flows could not be put back; the controller brings its own" >&2
+    exit 1
+fi
 
-count=$(wc -l <"$directory/flows")
-echo "takeover: $bridge points at $controller; $count flows were put back in between"
+count=$(grep -c '^flow' "$directory/all" || true)
+groups=$(grep -c '^group' "$directory/all" || true)
+echo "takeover: $bridge points at $controller; $count flows and $groups groups were put back"

@@ -254,7 +254,7 @@ class Draft:
                 raise Conflict(f"the foreign VTEP {foreign.ip} is named {host.name!r} already")
         if host.declared_vtep is not None:
             for other in places.hosts.values():
-                if other.dpid != host.dpid and other.declared_vtep == host.declared_vtep:
+                if other.dpid != host.dpid and other.vtep == host.declared_vtep:
                     raise Conflict(f"host {other.dpid} has the VTEP {host.declared_vtep} already")
             if host.declared_vtep in places.vteps:
                 raise Conflict(

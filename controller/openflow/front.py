@@ -12,6 +12,7 @@ import logging
 import socket as sockets
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import eventlet
@@ -24,6 +25,7 @@ from ryu.ofproto import ofproto_parser
 
 from controller.events import BarrierAnswered, BundleCommitted, DumpPart, Message
 from controller.openflow import guard
+from controller.openflow.listen import Acceptor
 from controller.replica import XID_BASE
 from controller.wire import decode, encode
 from topology.errors import InvalidValue
@@ -84,7 +86,10 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
 
     listener: Listener
 
-    def __init__(self, socket: Any, address: Any) -> None:
+    def __init__(
+        self, socket: Any, address: Any, announced: Callable[[], None] = lambda: None
+    ) -> None:
+        self._on_announced = announced
         self._outbox: deque[bytes] = deque()
         self._unread_bytes = 0
         self._waiting: Event | None = None
@@ -140,7 +145,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 self._waiting = Event()
                 self._waiting.wait()
         except OSError as error:
-            LOG.info("switch %s at %s: sending failed: %s", self.dpid_text, self.peer, error)
+            LOG.info("%s: sending failed: %s", self, error)
         finally:
             self._shut()
 
@@ -158,9 +163,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 self._heard_s = time.monotonic()
             silent_s = time.monotonic() - self._heard_s
             if silent_s > DEAD_AFTER_S:
-                LOG.warning(
-                    "switch %s at %s: silent for %.0f s", self.dpid_text, self.peer, silent_s
-                )
+                LOG.warning("%s: silent for %.0f s", self, silent_s)
                 self._shut()
                 return
             if self._announced:
@@ -176,6 +179,11 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
     def dpid_text(self) -> str:
         return "unknown" if self.id is None else f"{self.id:016x}"
 
+    def __str__(self) -> str:
+        if self.id is None:
+            return f"connection from {self.peer}"
+        return f"switch {self.dpid_text} at {self.peer}"
+
     def _recv_loop(self) -> None:
         buffer = bytearray()
         try:
@@ -190,9 +198,12 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 buffer += data
                 self._take_messages(buffer)
         except (decode.Malformed, guard.Refused) as error:
-            LOG.warning("switch %s at %s: closed: %s", self.dpid_text, self.peer, error)
+            LOG.warning("%s: closed: %s", self, error)
+            if isinstance(error, guard.TooOld):
+                with contextlib.suppress(OSError):
+                    self.socket.send(error.answer())
         except OSError as error:
-            LOG.info("switch %s at %s: %s", self.dpid_text, self.peer, error)
+            LOG.info("%s: %s", self, error)
         finally:
             if self._announced:
                 self.listener.lost(self)
@@ -232,6 +243,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         self._hand_to_ryu(message)
         if self.state == MAIN_DISPATCHER:
             self._announced = True
+            self._on_announced()
             self.listener.connected(self, self._first_ports)
 
     def _take_live(self, msg_type: int, message: bytes) -> None:
@@ -280,20 +292,23 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 handler(event)
 
 
-def install(listener: Listener) -> None:
+def install(listener: Listener, switches: Acceptor) -> None:
     """Make every switch that connects to this Ryu process one of our connections."""
     Connection.listener = listener
 
-    def serve(socket: Any, address: Any) -> None:
+    def serve(socket: Any, address: Any, announced: Callable[[], None] = lambda: None) -> None:
         try:
-            connection = Connection(socket, address)
+            connection = Connection(socket, address, announced)
         except OSError:
             return
         with contextlib.closing(connection):
             try:
                 connection.serve()
             except Exception:
-                LOG.exception("switch %s at %s: closed", connection.dpid_text, connection.peer)
-                raise
+                LOG.exception("%s: closed", connection)
+
+    def server_loop(*_ports: Any) -> None:
+        switches.serve_for_ever(serve)
 
     ryu_controller.datapath_connection_factory = serve
+    ryu_controller.OpenFlowController.server_loop = server_loop

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from controller.wire import encode
 
 _HELLO_ELEMENT_MIN_BYTES = 4
 _BUNDLE_CONTROL_BYTES = 24
+_KNOWN_VERSIONS = range(1, 10)
+_VERSION_BITMAP = 1
+_TLS_BEGINS = b"\x16\x03"
 
 RYU_REPLIES = frozenset({8, 23, 25, 27})
 """Replies to what only other apps ask: get-config, queue-get-config, role, get-async."""
@@ -28,8 +33,27 @@ class Refused(ValueError):
     """A message that is not passed on; the connection ends."""
 
 
+class TooOld(Refused):
+    """A switch that cannot speak OpenFlow 1.3; it is told so, in its own version."""
+
+    def __init__(self, spoken: str, version: int) -> None:
+        super().__init__(
+            f"it speaks OpenFlow {spoken} and not 1.3; set protocols=OpenFlow13 on the bridge"
+        )
+        self._version = min(version, encode.VERSION)
+
+    def answer(self) -> bytes:
+        """OFPT_ERROR: hello failed, incompatible."""
+        error = encode.message(encode.ERROR, 0, bytes(4) + str(self).encode("ascii"))
+        return bytes((self._version,)) + error[1:]
+
+
 def message_length(buffer: bytearray, at: int) -> int:
     """The length of the message that begins here; Refused when it cannot be one."""
+    if buffer[at : at + 2] == _TLS_BEGINS:
+        raise Refused("it speaks TLS, and the controller has no ctl_privkey and ctl_cert")
+    if buffer[at] not in _KNOWN_VERSIONS:
+        raise Refused(f"it does not speak OpenFlow, it says {bytes(buffer[at : at + 12])!r}")
     length = buffer[at + 2] << 8 | buffer[at + 3]
     if length < 8:
         raise Refused(f"a message of {length} bytes")
@@ -53,12 +77,20 @@ def check_for_ryu(message: bytes, *, handshake: bool) -> None:
 
 
 def _check_hello(message: bytes) -> None:
+    version = message[0]
+    spoken: Sequence[int] = range(1, version + 1)
     at = 8
     while at < len(message):
+        kind = int.from_bytes(message[at : at + 2], "big")
         size = int.from_bytes(message[at + 2 : at + 4], "big")
         if size < _HELLO_ELEMENT_MIN_BYTES or at + size > len(message) + 7:
             raise Refused("a hello element of bad length")
+        if kind == _VERSION_BITMAP:
+            bits = int.from_bytes(message[at + 4 : at + 8], "big")
+            spoken = [each for each in _KNOWN_VERSIONS if bits >> each & 1]
         at += size + -size % 8
+    if encode.VERSION not in spoken:
+        raise TooOld(", ".join(f"1.{each - 1}" for each in spoken) or "of no version", version)
 
 
 def committed_bundle(message: bytes) -> int | None:

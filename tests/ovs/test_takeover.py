@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -232,3 +234,36 @@ def test_the_takeover_script_may_be_run_again(make_fabric, any_controller):
         run_script("br-none", fabric.controller.target)
     with pytest.raises(LabError, match="exit status 2"):
         run_script("br-tun")
+
+
+def test_groups_are_put_back_before_the_flows_that_use_them(make_fabric, any_controller):
+    """The controller here does nothing: what is on the bridge is what the script put back."""
+    fabric = make_fabric(connect=False, hosts=1)
+    (host,) = fabric.lab.hosts
+    any_controller.append(AnyController(fabric.lab.controller_ip))
+    host.ofctl("add-group", "br-tun", "group_id=7,type=all,bucket=output:1,bucket=output:2")
+    host.ofctl("add-group", "br-tun", "group_id=8,type=select,bucket=weight:2,group:7")
+    host.ofctl("add-flow", "br-tun", "table=0,priority=9,dl_vlan=5,actions=group:8")
+    before = host.ofctl("dump-groups", "br-tun").splitlines()[1:]
+
+    said = host.exec(str(SCRIPT), "--primary", "br-tun", any_controller[0].target)
+
+    assert "2 groups were put back" in said
+    assert sorted(host.ofctl("dump-groups", "br-tun").splitlines()[1:]) == sorted(before)
+    assert any("actions=group:8" in flow for flow in host.dump_flows())
+
+
+@pytest.mark.parametrize("target", ["192.0.2.1:6653", "tcp:somewhere:6653", "tcp:fd00::1:6653"])
+def test_a_target_is_looked_at_first(target):
+    done = subprocess.run([SCRIPT, "br-tun", target], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "tcp:192.0.2.1:6653" in done.stderr
+
+
+def test_no_database_is_not_no_bridge(tmp_path):
+    env = {**os.environ, "OVS_RUNDIR": str(tmp_path)}
+    argv = [SCRIPT, "br-tun", "tcp:[2001:db8::1]:6653"]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "database does not answer" in done.stderr
+    assert "no bridge" not in done.stderr

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from topology.lab import netns
+from topology.lab.addressing import Addressing
 from topology.lab.capture import OVERLAY
-from topology.lab.command import environment
+from topology.lab.command import environment, run
 from topology.lab.errors import LabError
 from topology.lab.host import TUNNEL_TYPES
 from topology.lab.lab import Lab
@@ -17,6 +20,7 @@ from topology.lab.state import DIRECTORY, LabState, load, load_all
 from topology.lab.teardown import take_down
 
 _DEFAULT_NAME = "lab"
+_TARGET = re.compile(r"(tcp|ssl):([0-9.]+|\[[0-9a-fA-F:.]+\])(:[0-9]+)?")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _up(args: argparse.Namespace) -> int:
+    _check(args.hosts, args.subnet, args.controller)
+    if load(args.name) is None:
+        _need_free(IPv4Network(args.subnet))
     lab = Lab(
         hosts=args.hosts,
         tunnels=args.tunnels,
@@ -54,6 +61,34 @@ def _up(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check(hosts: int, subnet: str, controller: str | None) -> None:
+    """LabError for what cannot be meant."""
+    if hosts < 1:
+        raise LabError(f"{hosts} hosts are no lab: HOSTS=1 or more")
+    try:
+        underlay = IPv4Network(subnet)
+        last = IPv4Address(Addressing(underlay, underlay).vtep(hosts - 1))
+    except ValueError as error:
+        raise LabError(f"--subnet {subnet}: {error}; write it as 192.168.33.0/24") from error
+    except IndexError:
+        last = underlay.broadcast_address
+    if last >= underlay.broadcast_address:
+        raise LabError(f"--subnet {subnet} has no room for {hosts} hosts, from its 12th address on")
+    if controller is not None and not _TARGET.fullmatch(controller):
+        raise LabError(f"--controller {controller}: write it as tcp:192.168.33.1:6653")
+
+
+def _need_free(subnet: IPv4Network) -> None:
+    """LabError where this namespace has an address of that subnet: another lab's, for example."""
+    for line in run("ip", "-o", "-4", "addr", "show").splitlines():
+        _number, link, _inet, address, *_rest = line.split()
+        if IPv4Interface(address).network.overlaps(subnet):
+            raise LabError(
+                f"{subnet} is in use here: {link} has {address}; take that lab down,"
+                " or choose another underlay with --subnet (make: ARGS=--subnet=192.168.34.0/24)"
+            )
+
+
 def _describe(lab: Lab, controller: str | None) -> None:
     print(f"lab {lab.name}: {len(lab.hosts)} hosts, underlay on a {lab.underlay.switch} bridge,")
     print(f"this machine is {lab.controller_ip} on it\n")
@@ -65,12 +100,12 @@ def _describe(lab: Lab, controller: str | None) -> None:
     for vm in lab.vms:
         print(f"{vm.name:<5} {vm.host.name:<5} {vm.ip:<14} {vm.mac}")
     inside_checkout = os.path.relpath(sys.executable).startswith(".venv")
-    python = ".venv/bin/python" if inside_checkout else "python3"
-    python += " -m topology.lab"
+    bin_dir = ".venv/bin/" if inside_checkout else ""
+    python = f"{bin_dir}python3 -m topology.lab"
     target = controller or f"tcp:{lab.controller_ip}:6653"
     print("\nwhat to type next:")
     if controller is None:
-        print(f"  ryu-manager --ofp-listen-host {lab.controller_ip} apps/vxlan_l2.py")
+        print(f"  {bin_dir}ryu-manager --ofp-listen-host {lab.controller_ip} apps/vxlan_l2.py")
         for host in lab.hosts:
             env = f"OVS_RUNDIR={host.ovs.rundir}"
             print(f"  {env} ovs-vsctl set-controller br-tun {target}")

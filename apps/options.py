@@ -1,0 +1,104 @@
+"""What the operator may set: the options of [vxlan], and a look for names that nobody reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from oslo_config import cfg
+
+from topology.errors import VxlanError
+
+GROUP = "vxlan"
+ENVIRONMENT = "OS_VXLAN__"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+OPTIONS = [
+    cfg.StrOpt(
+        "store", help="where facts are kept: sqlite:///absolute/path, or sqlite:// in memory"
+    ),
+    cfg.StrOpt("patch_port", default="patch-tun", help="br-tun's port towards br-int"),
+    cfg.ListOpt(
+        "tunnel_ports", default=["vxlan*", "gre*", "geneve*"], help="globs of tunnel ports"
+    ),
+    cfg.IntOpt("learn_timeout", default=300, min=3, max=65535, help="seconds a learned MAC lives"),
+    cfg.IntOpt("learn_limit_host", default=2048, min=1, help="learned MACs kept of one host"),
+    cfg.IntOpt("learn_limit_network", default=16384, min=1, help="learned MACs kept of a network"),
+    cfg.StrOpt("api_token", secret=True, help="bearer token that REST calls must present"),
+    cfg.StrOpt("api_token_file", help="a file whose first line is that token"),
+    cfg.BoolOpt("api_open", default=False, help="serve REST beyond loopback without a token"),
+]
+KNOWN = sorted(option.name for option in OPTIONS)
+
+
+class CannotStart(VxlanError):
+    """What the operator set cannot be meant."""
+
+
+def check(conf: cfg.ConfigOpts, environ: Mapping[str, str]) -> None:
+    """Register our options; CannotStart for a value that is none, or a name nobody knows."""
+    conf.register_opts(OPTIONS, group=GROUP)
+    for reason in (*_unknown_in_files(conf), *_unknown_in(environ)):
+        raise CannotStart(reason)
+    for name in KNOWN:
+        try:
+            conf[GROUP][name]
+        except ValueError as error:
+            raise CannotStart(explain(error)) from error
+
+
+def token(conf: cfg.ConfigOpts) -> str | None:
+    """The bearer token that REST calls must present; CannotStart where it would protect nothing."""
+    options = conf[GROUP]
+    found: str | None = options.api_token
+    where = "api_token"
+    if options.api_token_file is not None:
+        where = f"api_token_file {options.api_token_file}"
+        try:
+            text = Path(options.api_token_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CannotStart(f"api_token_file: {error}") from error
+        found = text.partition("\n")[0].strip()
+    if found == "":
+        raise CannotStart(f"{where} is empty")
+    if found is None and conf.wsapi_host not in LOOPBACK and not options.api_open:
+        raise CannotStart(
+            f"REST on {conf.wsapi_host} without api_token would be open to the network;"
+            " set [vxlan] api_token, or api_open = true if that is meant"
+        )
+    return found
+
+
+def explain(error: Exception) -> str:
+    """An oslo.config error on one line."""
+    text = re.sub(r" from LocationInfo\(.*?detail='(.*?)'\)", r" (\1)", str(error))
+    return re.sub(r"\s+", " ", text)
+
+
+def _unknown_in_files(conf: cfg.ConfigOpts) -> Iterator[str]:
+    """What nobody reads in the config files; Ryu and other apps have registered theirs by now."""
+    directories = [Path(name) for name in conf.config_dir]
+    files = [
+        *conf.config_file,
+        *(str(path) for each in directories for path in each.glob("*.conf")),
+    ]
+    for path in files:
+        sections: dict[str, dict[str, object]] = {}
+        cfg.ConfigParser(path, sections).parse()
+        for section, options in sections.items():
+            if section != "DEFAULT" and section.lower() not in conf:
+                yield f"unknown section [{section}] in {path}; ours is [{GROUP}]"
+            for name in options:
+                if section.lower() == GROUP and name not in KNOWN:
+                    yield f"unknown option {name} in [{GROUP}]; known: {', '.join(KNOWN)}"
+                elif section == "DEFAULT" and name not in conf:
+                    other = f"; it belongs in [{GROUP}]" if name in KNOWN else ""
+                    yield f"unknown option {name} in [DEFAULT] of {path}{other}"
+
+
+def _unknown_in(environ: Mapping[str, str]) -> Iterator[str]:
+    known = [ENVIRONMENT + name.upper() for name in KNOWN]
+    for name in environ:
+        if name.upper().startswith(ENVIRONMENT.rstrip("_")) and name not in known:
+            yield f"unknown option {name} in the environment; known: {', '.join(known)}"
