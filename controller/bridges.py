@@ -158,7 +158,11 @@ class Egress:
             flow_port = unproven[0]
         # No probe comes back from a foreign VTEP: what is left over leads there.
         unreached = topology.vteps.keys() - peers.keys()
-        if flow_port is None and len(unproven) == len(unreached) == 1:
+        if (
+            flow_port is None
+            and len(unproven) == len(unreached) == 1
+            and all(other.vtep in (host.vtep, None, *peers) for other in topology.hosts.values())
+        ):
             peers[unreached.pop()] = unproven.pop()
         keyless = frozenset(p for p, name in bridge.tunnel_ports if name in host.seen_keyless)
         return cls(peers, tuple(unproven), flow_port, keyless, tuple(others))
@@ -376,7 +380,6 @@ def service_flows(topology: Topology, bridge: Bridge, network: Network, vm: Vm) 
 
 def flood_group(topology: Topology, bridge: Bridge, egress: Egress, network: Network) -> FloodGroup:
     """One bucket for each VTEP of the network, and unproven ports while they are trusted."""
-    untag: tuple[Action, ...] = () if network.vlan is None else (PopVlan(),)
     ways: dict[tuple[Action, ...], None] = {}
     own = topology.hosts.get(bridge.dpid)
     for vtep in _vteps_of(topology, bridge, network):
@@ -385,15 +388,19 @@ def flood_group(topology: Topology, bridge: Bridge, egress: Egress, network: Net
         port = egress.peers.get(vtep)
         if port is not None:
             if egress.carries(port, network.vni):
-                ways[Output(port),] = None
+                # What leads to a foreign VTEP was not probed: it may be flow-based.
+                to = (SetField(Field.TUN_DST, vtep.low32),) if vtep in topology.vteps else ()
+                ways[*to, Output(port)] = None
         elif egress.flow_port is not None and egress.carries(egress.flow_port, network.vni):
             ways[SetField(Field.TUN_DST, vtep.low32), Output(egress.flow_port)] = None
-    if network.vni == 0 and bridge.trusting and not (egress.presumed and ways):
+    reached = egress.flow_port is not None and (ways or not egress.presumed)
+    if network.vni == 0 and bridge.trusting and not reached:
         for port in egress.unproven:
             ways[Output(port),] = None
-    return FloodGroup(
-        group_id(network.vni), tuple(Bucket((*untag, *way)) for way in sorted(ways, key=repr))
-    )
+    # An untagged network's buckets pop too, which does nothing: groups change before flows do, and
+    # a network that is on a VLAN until then must not send its tag.
+    buckets = (Bucket((PopVlan(), *way)) for way in sorted(ways, key=repr))
+    return FloodGroup(group_id(network.vni), tuple(buckets))
 
 
 def _vteps_of(topology: Topology, bridge: Bridge, network: Network) -> Iterator[VtepIp]:

@@ -130,6 +130,7 @@ class Derivation:
         place = vteps[0].location
         for key in (*self.topology.vms_on(place), *self.topology.learned_on(place)):
             self._touch_mac(*key)
+            self._touch_ips(key[0], self._ips_of([key]))
         if delta.after is None:
             for key in list(self.topology.learned_on(place)):
                 self.apply(Remove(LearnedMac, key))
@@ -164,6 +165,8 @@ class Derivation:
                     self._refresh_service(replica, *key)
         if vni not in self.topology.networks:
             self.tables.pop(vni, None)
+            for key in list(self.topology.learned_in(vni)):
+                self.apply(Remove(LearnedMac, key))
 
     def _ips_of(self, keys: Iterable[MacKey]) -> set[int]:
         ips: set[int] = set()
@@ -263,9 +266,13 @@ class Derivation:
 
     def _refresh_vteps(self, replica: Replica, vteps: set[VtepIp]) -> None:
         egress = Egress.of(self.topology, replica.bridge)
+        if replica.private.put("flow port", Unit.private(flow_port_flows(egress))):
+            self.refresh_bridge(replica)
+            return
         flows = port_flows(self.topology, replica.bridge, egress)
         replica.private.put("ports", Unit.private(flows))
-        for vtep in vteps:
+        # Which port leads to a foreign VTEP follows from where the others lead.
+        for vtep in vteps | {VtepIp(vtep) for vtep in self.topology.vteps}:
             self._refresh_vtep(replica, egress, vtep)
         for vni in set(replica.tables) - {PRIVATE}:
             self._refresh_network(replica, vni, egress)

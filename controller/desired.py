@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controller.flow import Field, Flow, Match, SetField, match
+from controller.learning import believed
 from controller.neighbours import (
     arp_probe,
     arp_responder,
     gratuitous_arp,
+    known_neighbour,
     learned_arp_responder,
     learned_gratuitous_arp,
     learned_nd_responder,
@@ -87,7 +89,7 @@ def mac_unit(topology: Topology, vni: int, mac: int, timing: Timing) -> UnitFlow
     if vm is not None:
         return _registered(topology, network, vm)
     learned = topology.learned.get((vni, mac))
-    if learned is not None and network.learning:
+    if learned is not None and believed(topology, learned):
         return _learned(topology, network, learned, timing)
     return None
 
@@ -108,10 +110,8 @@ def _registered(topology: Topology, network: Network, vm: Vm) -> UnitFlows:
 
 def _learned(
     topology: Topology, network: Network, learned: LearnedMac, timing: Timing
-) -> UnitFlows | None:
+) -> UnitFlows:
     vni, mac, vtep = network.vni, learned.mac, topology.vtep_of(learned.host)
-    if network.port_security:
-        return None
     remote = () if vtep is None else (learned_unicast(vni, mac, vtep, timing),)
     ips = tuple(ip for ip, _seen_s in learned.ips)
     if isinstance(learned.host, Foreign):
@@ -126,37 +126,42 @@ def _learned(
 def ip_unit(topology: Topology, vni: int, ip: int, timing: Timing) -> UnitFlows | None:
     """Who answers for an IP, for all hosts of its network: registered wins over learned."""
     network = topology.networks.get(vni)
-    if network is None or not network.arp_responder:
+    if network is None:
         return None
     address = Ip(ip)
-    vm = _answering(topology, vni, ip)
-    if vm is not None:
-        return _registered_ip(vni, vm, address) if vm.respond else None
-    learned = topology.learned_with_ip(vni, ip)
-    if (
-        learned is None
-        or not network.learning
-        or network.port_security
-        or (vni, learned.mac) in topology.vms
-        or (vni, ip) in topology.vips
-    ):
+    owner = owner_of(topology, vni, ip)
+    if owner is None or not answers(network, owner):
+        declared = isinstance(owner, Vm) or (vni, ip) in topology.vips
+        if declared and network.unknown_arp == "drop" and network.subnet_of(address):
+            return UnitFlows(None, (known_neighbour(vni, address),))
         return None
+    if isinstance(owner, Vm):
+        return _registered_ip(vni, owner, address)
     if address.is_v4:
         flows: tuple[Flow, ...] = (
             learned_gratuitous_arp(vni, address, timing),
-            learned_arp_responder(vni, learned.mac, address, timing),
+            learned_arp_responder(vni, owner.mac, address, timing),
         )
     else:
-        flows = learned_nd_responder(vni, learned.mac, address, timing)
-    return UnitFlows(_owner(learned), flows)
+        flows = learned_nd_responder(vni, owner.mac, address, timing)
+    return UnitFlows(_owner(owner), flows)
 
 
-def _answering(topology: Topology, vni: int, ip: int) -> Vm | None:
-    """The registered VM that has the IP: as its own, or as the holder of a virtual IP."""
+def owner_of(topology: Topology, vni: int, ip: int) -> Vm | LearnedMac | None:
+    """Whose an IP is: a registered VM's, a virtual IP's holder's, else a learned MAC's."""
     vip = topology.vips.get((vni, ip))
     if vip is not None:
         return None if vip.holder is None else topology.vms.get((vni, vip.holder))
-    return topology.vm_with_ip(vni, ip)
+    vm = topology.vm_with_ip(vni, ip)
+    if vm is not None:
+        return vm
+    learned = topology.learned_with_ip(vni, ip)
+    return learned if learned is not None and believed(topology, learned) else None
+
+
+def answers(network: Network, owner: Vm | LearnedMac) -> bool:
+    """Whether others answer for an IP in the place of its owner."""
+    return network.arp_responder and (not isinstance(owner, Vm) or owner.respond)
 
 
 def _owner(fact: Vm | LearnedMac) -> int | None:
@@ -175,12 +180,16 @@ def _registered_ip(vni: int, vm: Vm, ip: Ip) -> UnitFlows:
 
 
 def conversation(flows: UnitFlows, dpid: int) -> tuple[Flow, ...]:
-    """What one host of a reactive network holds of a fact while somebody there talks to it."""
+    """What one host of a reactive network holds of a fact while somebody there talks to it.
+
+    A responder answers gratuitous ARP too unless that is told to go on; it does as long as the
+    responder is there, however seldom it is used.
+    """
     if flows.owner == dpid:
         return ()
     kinds = (Kind.ARP_GRATUITOUS, Kind.ARP_GRATUITOUS_LEARNED)
     return tuple(
-        replace(flow, idle_timeout_s=CONVERSATION_IDLE_S)
+        flow if flow.kind in kinds else replace(flow, idle_timeout_s=CONVERSATION_IDLE_S)
         for flow in flows.remote
-        if flow.table != Table.FROM_TUNNEL and flow.kind not in kinds
+        if flow.table != Table.FROM_TUNNEL
     )

@@ -41,8 +41,9 @@ from controller.prober import Prober
 from controller.refusals import explain
 from controller.replica import PRIVATE, Findings, Replica, State
 from controller.service import Applied, Ticket
+from controller.sources import learned_binding, learned_source
 from controller.terms import Timing
-from controller.wire import decode
+from controller.wire import decode, encode
 from topology.model import (
     Change,
     Fact,
@@ -279,7 +280,7 @@ class Engine:
         for ((vni, mac), place), (seen_s, ips) in heard.items():
             known = learning.recall(self.topology, vni, mac, place, seen_s, ips)
             if known is not None:
-                self._derivation.apply(Put(known))
+                self.packets.remember(known)
         for talk in talks:
             self._derivation.converse(replica, *talk)
 
@@ -301,14 +302,26 @@ class Engine:
         mac = fields.get(Field.ETH_SRC, 0)
         if vni is None or not Mac(mac).is_station:
             return
+        spoken = [Ip(fields[name]) for name in (Field.IPV6_SRC, Field.ND_TARGET) if name in fields]
+        if Field.ARP_SPA in fields:
+            spoken.append(Ip.v4(fields[Field.ARP_SPA]))
+        if where == place and not self._is_current(vni, mac, spoken, entry.cookie):
+            return
         seen_s = now_s - entry.duration_s
         best_s, ips = heard.setdefault(((vni, mac), where), (seen_s, {}))
-        if Field.ARP_SPA in fields:
-            ips[Ip.v4(fields[Field.ARP_SPA])] = seen_s
-        for name in (Field.IPV6_SRC, Field.ND_TARGET):
-            if name in fields:
-                ips[Ip(fields[name])] = seen_s
+        ips.update(dict.fromkeys(spoken, seen_s))
         heard[(vni, mac), where] = (max(best_s, seen_s), ips)
+
+    def _is_current(self, vni: int, mac: int, ips: list[Ip], cookie: int) -> bool:
+        """Whether a learned source's flow is as it would be now: not of another network's time.
+
+        It matches on a local VLAN, which may carry another network since.
+        """
+        network = self.topology.networks[vni]
+        flows = learned_source(network, mac, self.timing)
+        for ip in ips:
+            flows += learned_binding(network, mac, ip, self.timing)
+        return any(encode.cookie_of(encode.encode_flow(flow)) == cookie for flow in flows)
 
     def _vni_on(self, vlan: int) -> int | None:
         wanted = Vlan(vlan) if vlan else None

@@ -150,7 +150,7 @@ def advertisement(mac: int, target: int, asked: Nd, asker_mac: int) -> bytes:
     return ethernet + ETH_TYPE_IPV6.to_bytes(2, "big") + header + summed
 
 
-def arp_answer(mac: int, asked: Arp) -> bytes:
+def arp_answer(mac: int, asked: Arp, asker_mac: int) -> bytes:
     """The answer to a who-has, as the owner of the address would send it (RFC 826)."""
     packed = _ARP.pack(
         1,
@@ -163,7 +163,7 @@ def arp_answer(mac: int, asked: Arp) -> bytes:
         asked.sender_mac.to_bytes(6, "big"),
         asked.sender_ip,
     )
-    ethernet = asked.sender_mac.to_bytes(6, "big") + mac.to_bytes(6, "big")
+    ethernet = asker_mac.to_bytes(6, "big") + mac.to_bytes(6, "big")
     return (ethernet + ETH_TYPE_ARP.to_bytes(2, "big") + packed).ljust(60, b"\0")
 
 

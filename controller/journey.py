@@ -15,7 +15,7 @@ from controller.flow import (
 from controller.frames import Arp, Nd
 from controller.pipeline import WHY, Kind, Table, cookie_kind
 from topology.errors import VxlanError
-from topology.types import Dpid, Ip
+from topology.types import Dpid, Ip, Location
 
 
 class SimulationError(VxlanError):
@@ -133,7 +133,7 @@ class UnderlayCopy:
     """A copy crossed the underlay; ``to`` is None when nobody is at its outer destination."""
 
     sender: Dpid
-    to: Dpid | None
+    to: Location | None
     port: int
     vni: int
     packet: Packet

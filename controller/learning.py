@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from controller.frames import ADVERTISEMENT, Frame
 from controller.moves import Moves, Verdict
 from topology.model import LearnedMac, MacKey, Topology, Vip
-from topology.types import Ip, Location, Mac, Vni
+from topology.types import Foreign, Ip, Location, Mac, Vni
 
 MAX_IPS_PER_MAC = 16
 REPEAT_S = 0.5
@@ -123,6 +124,19 @@ def claim(
     return Lesson(held=replace(vip, holder=mac))
 
 
+def believed(topology: Topology, learned: LearnedMac) -> bool:
+    """Whether what was learned counts as the facts are now: it could be learned again."""
+    network = topology.networks.get(learned.vni)
+    if network is None or not network.learning or network.port_security:
+        return False
+    if learned.key in topology.vms:
+        return False
+    if not isinstance(learned.host, Foreign):
+        return True
+    vtep = topology.vteps.get(learned.host.vtep)
+    return vtep is not None and vtep.learning and learned.vni in vtep.vnis
+
+
 def recall(
     topology: Topology,
     vni: int,
@@ -132,15 +146,13 @@ def recall(
     ips: Mapping[Ip, float],
 ) -> LearnedMac | None:
     """A learned MAC as its own flows on its host tell it; None where more is known already."""
-    network = topology.networks.get(vni)
-    if network is None or not network.learning or network.port_security:
-        return None
-    if (vni, mac) in topology.vms or (vni, mac) in topology.learned:
+    if (vni, mac) in topology.learned:
         return None
     known = tuple(
         sorted((ip, at_s) for ip, at_s in ips.items() if _may_be_learned(topology, vni, ip))
     )
-    return LearnedMac(Vni(vni), Mac(mac), place, seen_s, known)
+    entry = LearnedMac(Vni(vni), Mac(mac), place, seen_s, known)
+    return entry if believed(topology, entry) else None
 
 
 def spoken_ip(frame: Frame) -> Ip | None:
@@ -167,9 +179,15 @@ def _may_be_learned(topology: Topology, vni: int, ip: Ip) -> bool:
 
 
 def surplus(topology: Topology, entry: LearnedMac, limits: Limits) -> Iterable[MacKey]:
-    """What is to be forgotten so that this entry fits: the stalest of who has the most."""
-    if len(topology.learned_on(entry.host)) > limits.per_place:
-        yield topology.stalest_learned(entry.host)
+    """What is to be forgotten so that this entry fits: the stalest of who has the most.
+
+    Of a place that is the network with most there, so that no tenant pushes out another's.
+    """
+    here = topology.learned_on(entry.host)
+    if len(here) > limits.per_place:
+        counts = Counter(vni for vni, _mac in here)
+        most = max(counts, key=lambda vni: (counts[vni], vni))
+        yield next(key for key in here if key[0] == most)
     elif len(topology.learned_in(entry.vni)) > limits.per_network:
         yield topology.stalest_learned_of_network(entry.vni)
 

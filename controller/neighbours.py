@@ -41,6 +41,7 @@ from controller.terms import (
 )
 from topology.types import Ip
 
+KNOWN_PRIORITY = 8
 LEARNED_PROBE_PRIORITY = 15
 DHCP_SERVER_PRIORITY = 18
 ND_PUNT_PRIORITY = 19
@@ -106,7 +107,7 @@ def gratuitous_arp(vni: int, ip: Ip) -> Flow:
         Kind.ARP_GRATUITOUS,
         Table.FLOOD,
         GRATUITOUS_PRIORITY,
-        _who_has(vni, ip, (Field.ARP_SPA, ip.low32, None)),
+        _who_has(vni, ip, TO_ALL, (Field.ARP_SPA, ip.low32, None)),
         (Group(group_id(vni)),),
     )
 
@@ -123,7 +124,7 @@ def arp_probe(vni: int, ip: Ip) -> Flow:
         Kind.ARP_PROBE,
         Table.FLOOD,
         ARP_PROBE_PRIORITY,
-        _who_has(vni, ip, (Field.ARP_SPA, 0, None)),
+        _who_has(vni, ip, TO_ALL, (Field.ARP_SPA, 0, None)),
         (Group(group_id(vni)),),
     )
 
@@ -134,7 +135,7 @@ def arp_probes(vni: int) -> Flow:
         Kind.ARP_PROBE,
         Table.FLOOD,
         LEARNED_PROBE_PRIORITY,
-        match(ARP, (Field.TUN_ID, vni), (Field.ARP_OP, ARP_REQUEST), (Field.ARP_SPA, 0)),
+        match(ARP, TO_ALL, (Field.TUN_ID, vni), (Field.ARP_OP, ARP_REQUEST), (Field.ARP_SPA, 0)),
         (Group(group_id(vni)),),
     )
 
@@ -142,6 +143,15 @@ def arp_probes(vni: int) -> Flow:
 def local_arp(vni: int, ip: Ip) -> Flow:
     """A broadcast who-has on the owner's own host is answered by the VM itself, not flooded."""
     return Flow(Kind.ARP_LOCAL, Table.FLOOD, RESPONDER_PRIORITY, _who_has(vni, ip, TO_ALL))
+
+
+def known_neighbour(vni: int, ip: Ip) -> Flow:
+    """Who-has for a declared IP that its owner answers for goes on where unknown ones do not."""
+    if ip.is_v4:
+        terms = _who_has(vni, ip, TO_ALL)
+    else:
+        terms = _solicitation(vni, (Field.ND_TARGET, int(ip), None))
+    return Flow(Kind.NEIGHBOUR_FLOOD, Table.FLOOD, KNOWN_PRIORITY, terms, (Group(group_id(vni)),))
 
 
 def dhcp_server_arp(vni: int, ip: Ip) -> Flow:
@@ -229,10 +239,10 @@ def nd_policy(vni: int, responder: bool, in_switch: bool, metered: bool) -> Iter
     A solicitation without a source link-layer option has no room for the answer's; and where the
     switch cannot turn solicitations into answers, all of them are the controller's.
     """
-    if not responder:
-        return
     dad = _solicitation(vni, (Field.IPV6_SRC, 0, None))
     yield Flow(Kind.ND_DAD, Table.FLOOD, DAD_PRIORITY, dad, (Group(group_id(vni)),))
+    if not responder:
+        return
     copy = (service_copy(metered),)
     bare = _solicitation(vni, (Field.ND_SLL, 0, None))
     yield Flow(Kind.ND_PUNT, Table.FLOOD, ND_NO_OPTION_PRIORITY, bare, copy)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from controller import dhcp, frames, learning
 from controller.bridges import Egress, dhcp_server
 from controller.derivation import Derivation
+from controller.desired import answers, owner_of
 from controller.events import Effects
 from controller.flow import Action, Field, Group, Output, PushVlan, SetField
 from controller.frames import ADVERTISEMENT, SOLICITATION, Frame, untagged
@@ -88,9 +89,7 @@ class PacketIns:
 
     def _learn(self, lesson: Lesson, effects: Effects) -> None:
         if lesson.learned is not None:
-            self._derivation.apply(Put(lesson.learned))
-            for key in list(learning.surplus(self._topology, lesson.learned, self._limits)):
-                self._derivation.apply(Remove(LearnedMac, key))
+            self.remember(lesson.learned)
         if lesson.held is not None:
             self._derivation.apply(Put(lesson.held))
             effects.holders.add(lesson.held.key)
@@ -99,6 +98,12 @@ class PacketIns:
             effects.moves[key] = place
         if lesson.flaps is not None:
             effects.log.append(lesson.flaps)
+
+    def remember(self, entry: LearnedMac) -> None:
+        """Take a learned MAC in, within the limits."""
+        self._derivation.apply(Put(entry))
+        for key in list(learning.surplus(self._topology, entry, self._limits)):
+            self._derivation.apply(Remove(LearnedMac, key))
 
     # Answers
 
@@ -117,30 +122,33 @@ class PacketIns:
         nd = frame.nd
         if nd is None or nd.kind != SOLICITATION:
             return
-        mac = self._answering(network.vni, Ip(nd.target), replica)
+        mac = self._answering(network, Ip(nd.target), replica)
         if mac is None:
-            if network.unknown_arp == "flood" or network.subnet_of(Ip(nd.target)) is None:
+            if self._goes_on(network, Ip(nd.target), replica):
                 self._flood(replica, network, packet.frame)
         elif mac != frame.eth_src:
             answer = frames.advertisement(mac, nd.target, nd, frame.eth_src)
             self._to_vm(replica, network, answer)
 
-    def _answering(self, vni: int, ip: Ip, asked: Replica) -> Mac | None:
+    def _answering(self, network: Network, ip: Ip, asked: Replica) -> Mac | None:
         """Whose MAC the flows would answer with on this host."""
-        network = self._topology.networks[vni]
-        vip = self._topology.vips.get((vni, ip))
-        holder = None if vip is None else vip.holder
-        vm = self._topology.vm_with_ip(vni, ip)
-        if holder is not None:
-            vm = self._topology.vms.get((vni, holder))
-        if not network.arp_responder:
+        owner = owner_of(self._topology, network.vni, ip)
+        if owner is None or owner.host == asked.dpid or not answers(network, owner):
             return None
-        if vm is not None:
-            return vm.mac if vm.respond and vm.host != asked.dpid else None
-        learned = self._topology.learned_with_ip(vni, ip)
-        if learned is None or learned.host == asked.dpid or vip is not None:
-            return None
-        return learned.mac
+        return owner.mac
+
+    def _goes_on(
+        self, network: Network, ip: Ip, asked: Replica, *, announced: bool = False
+    ) -> bool:
+        """Whether who-has that is not answered here reaches the others, as flows would have it."""
+        owner = owner_of(self._topology, network.vni, ip)
+        if owner is not None and answers(network, owner):
+            if announced:
+                return True
+            if isinstance(owner, Vm):
+                return owner.host != asked.dpid
+        declared = isinstance(owner, Vm) or (network.vni, ip) in self._topology.vips
+        return declared or not _is_dropped(network, ip)
 
     def _to_vm(self, replica: Replica, network: Network, frame: bytes) -> None:
         """Hand a frame to br-int, on the network's local VLAN."""
@@ -190,14 +198,14 @@ class PacketIns:
             replica.send(encode.packet_out(actions, untagged(frame)))
 
     def _who_has(self, replica: Replica, network: Network, packet: PacketIn, frame: Frame) -> None:
-        dropped = network.unknown_arp == "drop"
-        if frame.announces or _is_probe(frame):
-            if dropped:
-                self._flood(replica, network, packet.frame)
-            return
         ip = _asked_for(frame)
-        mac = None if ip is None else self._answering(network.vni, ip, replica)
-        if ip is None or mac is None:
+        if ip is None:
+            return
+        dropped = _is_dropped(network, ip)
+        mac = self._answering(network, ip, replica)
+        if mac is None or frame.announces or _is_probe(frame):
+            if dropped and self._goes_on(network, ip, replica, announced=frame.announces):
+                self._flood(replica, network, packet.frame)
             return
         self._derivation.converse(replica, network.vni, "ip", ip)
         self._meet(replica, network.vni, mac, frame.eth_src)
@@ -206,10 +214,15 @@ class PacketIns:
 
     def _answer(self, replica: Replica, network: Network, frame: Frame, mac: Mac) -> None:
         if frame.arp is not None:
-            self._to_vm(replica, network, frames.arp_answer(mac, frame.arp))
+            self._to_vm(replica, network, frames.arp_answer(mac, frame.arp, frame.eth_src))
         elif frame.nd is not None:
             answer = frames.advertisement(mac, frame.nd.target, frame.nd, frame.eth_src)
             self._to_vm(replica, network, answer)
+
+
+def _is_dropped(network: Network, ip: Ip) -> bool:
+    """Whether flows drop who-has for this IP unless it is known."""
+    return network.unknown_arp == "drop" and network.subnet_of(ip) is not None
 
 
 def _asked_for(frame: Frame) -> Ip | None:

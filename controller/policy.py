@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from controller.flow import Action, Field, Flow, Group, Term, match
 from controller.pipeline import MISS_PRIORITY, Kind, Table
@@ -74,7 +74,7 @@ def unknown_neighbours(network: Network, metered: bool) -> Iterator[Flow]:
     if dropped:
         kind = Kind.NEIGHBOUR_PUNT if reactive else Kind.NEIGHBOUR_DROP
         actions = _punt(network, dropped=True, metered=metered) if reactive else ()
-        for subnet in network.subnets:
+        for subnet in _outermost(network.subnets):
             terms = match((Field.TUN_ID, network.vni), *_who_has(subnet))
             yield Flow(kind, Table.FLOOD, SUBNET_PRIORITY, terms, actions)
     if reactive:
@@ -91,6 +91,13 @@ def _punt(network: Network, dropped: bool, metered: bool) -> tuple[Action, ...]:
     """To the controller; and flooded too unless that is dropped, so that it is never needed."""
     copy = service_copy(metered)
     return (copy,) if dropped else (copy, Group(group_id(network.vni)))
+
+
+def _outermost(subnets: Collection[Subnet]) -> Iterator[Subnet]:
+    """Those that are within no other: of two flows for one address none would come first."""
+    for subnet in subnets:
+        if not any(subnet.ip in other and subnet.bits > other.bits for other in subnets):
+            yield subnet
 
 
 def _who_has(subnet: Subnet) -> tuple[Term, ...]:

@@ -263,6 +263,10 @@ class Replica:
             return []
         left, self._left = self._left, []
         deletes += left
+        if deletes and adds:
+            # What a network that was left and joined again puts back is the same flow.
+            there = {encode.cookie_of(flow) for flow in adds}
+            deletes = [gone for gone in deletes if encode.cookie_of(gone) not in there]
         mods, stale = self._group_changes()
         out = [*mods, *self._takeable(adds), *deletes]
         self._send_barrier(_Barrier(dict(self._cursors), stale), out)

@@ -7,7 +7,7 @@ priority that match the same packet) and a loop are errors, never a guess.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -47,9 +47,9 @@ from controller.pipeline import Table
 from controller.replica import Replica
 from controller.wire import encode
 from controller.wire.readback import read_buckets, read_flow
-from topology.types import Dpid, VtepIp
+from topology.types import Dpid, Foreign, Location, VtepIp
 
-Far: TypeAlias = int | Literal["flow"]  # the dpid at a tunnel port's other end
+Far: TypeAlias = int | Literal["flow"]  # the dpid, or foreign VTEP, at a tunnel port's other end
 Wiring: TypeAlias = Mapping[tuple[int, int], Far]  # (dpid, tunnel port) -> far end
 
 _VLAN_ID = 0xFFF
@@ -229,22 +229,32 @@ def _ip_fields(ip: IpHeader) -> dict[Field, int]:
 
 
 class SimulatedFabric:
-    """Bridges and what their tunnel ports lead to."""
+    """Bridges and what their tunnel ports lead to, among it ``foreign`` VTEPs.
 
-    def __init__(self, bridges: Iterable[SimulatedBridge], wiring: Wiring) -> None:
+    ``keyless`` ports know network 0 only.
+    """
+
+    def __init__(
+        self,
+        bridges: Iterable[SimulatedBridge],
+        wiring: Wiring,
+        keyless: Collection[tuple[int, int]] = (),
+        foreign: Iterable[VtepIp] = (),
+    ) -> None:
         self.bridges = {bridge.dpid: bridge for bridge in bridges}
         self.wiring = wiring
-        self._at = {
-            _low32(bridge.vtep): bridge.dpid
-            for bridge in self.bridges.values()
-            if bridge.vtep is not None
-        }
+        self.keyless = keyless
+        self._at: dict[int, Location] = {vtep.low32: Foreign.at(vtep) for vtep in foreign}
+        for bridge in self.bridges.values():
+            if bridge.vtep is not None:
+                self._at[_low32(bridge.vtep)] = bridge.dpid
 
     @classmethod
     def desired(cls, engine: Engine, wiring: Wiring | None = None) -> SimulatedFabric:
         """Every connected bridge as it should be; wired as given, else as the facts say."""
         bridges = [SimulatedBridge.desired(engine, replica) for replica in engine.replicas.values()]
-        return cls(bridges, wired_by_facts(engine) if wiring is None else wiring)
+        wires = wired_by_facts(engine) if wiring is None else wiring
+        return cls(bridges, wires, keyless_by_facts(engine), map(VtepIp, engine.topology.vteps))
 
     def send(self, dpid: int, packet: Packet) -> Journey:
         """The journey of a packet that br-int of this host hands to br-tun."""
@@ -261,6 +271,20 @@ class SimulatedFabric:
         fields = _fields_of(packet, encode.OFPP_CONTROLLER, (0, 0, 0))
         walker = _Walker(self.bridges[Dpid(dpid)], fields, packet, (Dpid(dpid),))
         self._execute(journey, walker, actions, cookie=0)
+        return journey
+
+    def arrive(self, dpid: int, vtep: VtepIp, vni: int, packet: Packet) -> Journey:
+        """The journey of a packet that the underlay brings to this host from some address."""
+        journey = Journey()
+        bridge = self.bridges[Dpid(dpid)]
+        sender = self._at.get(vtep.low32, Foreign.at(vtep))
+        in_port = self._arrival_port(bridge.dpid, sender, vni)
+        if in_port is None or bridge.vtep is None:
+            journey.lost.append(f"host {bridge.dpid} has no tunnel port for {vtep}")
+        else:
+            self._enter(
+                journey, bridge, packet, in_port, (vni, vtep.low32, _low32(bridge.vtep)), ()
+            )
         return journey
 
     def _enter(
@@ -330,29 +354,38 @@ class SimulatedFabric:
         if far is None:
             journey.lost.append(f"host {bridge.dpid}: port {port} leads nowhere")
             return
-        vni = walker.fields[Field.TUN_ID]
-        to = self._at.get(walker.fields[Field.TUN_DST]) if far == "flow" else Dpid(far)
+        vni = 0 if (bridge.dpid, port) in self.keyless else walker.fields[Field.TUN_ID]
+        to = self._far_end(walker, far)
         journey.copies.append(UnderlayCopy(bridge.dpid, to, port, vni, packet))
-        peer = None if to is None else self.bridges.get(to)
+        peer = self.bridges.get(to) if isinstance(to, Dpid) else None
         if peer is None or peer.vtep is None or bridge.vtep is None:
-            journey.lost.append(f"host {bridge.dpid}: nobody answers at the end of port {port}")
+            if not isinstance(to, Foreign):
+                journey.lost.append(f"host {bridge.dpid}: nobody answers at the end of port {port}")
             return
-        in_port = self._arrival_port(peer.dpid, bridge.dpid)
+        in_port = self._arrival_port(peer.dpid, bridge.dpid, vni)
         if in_port is None:
             journey.lost.append(f"host {peer.dpid} has no tunnel port for host {bridge.dpid}")
             return
         outer = (vni, _low32(bridge.vtep), _low32(peer.vtep))
         self._enter(journey, peer, packet, in_port, outer, walker.path)
 
-    def _arrival_port(self, dpid: Dpid, sender: Dpid) -> int | None:
-        """Open vSwitch prefers the port whose remote_ip is the sender's."""
-        flow_port = None
+    def _far_end(self, walker: _Walker, far: Far) -> Location | None:
+        if far == "flow":
+            return self._at.get(walker.fields[Field.TUN_DST])
+        return Foreign(far) if far > Dpid.MAX else Dpid(far)
+
+    def _arrival_port(self, dpid: Dpid, sender: Location, vni: int) -> int | None:
+        """Open vSwitch prefers the port whose remote_ip is the sender's, and whose key fits."""
+        found: int | None = None
+        best = (False, False)
         for (at, port), far in self.wiring.items():
-            if at == dpid and far == sender:
-                return port
-            if at == dpid and far == "flow":
-                flow_port = port
-        return flow_port
+            keyless = (at, port) in self.keyless
+            if at != dpid or far not in (sender, "flow") or (keyless and vni):
+                continue
+            rank = (far == sender, keyless)
+            if found is None or rank > best:
+                found, best = port, rank
+        return found
 
 
 def _low32(vtep: int) -> int:
@@ -382,6 +415,17 @@ def wired_by_facts(engine: Engine) -> dict[tuple[int, int], Far]:
             host = engine.topology.host_at(VtepIp(vtep))
             if host is not None:
                 wiring[dpid, port] = host.dpid
+            elif vtep in engine.topology.vteps:
+                wiring[dpid, port] = Foreign.at(VtepIp(vtep))
         if egress.flow_port is not None:
             wiring[dpid, egress.flow_port] = "flow"
     return wiring
+
+
+def keyless_by_facts(engine: Engine) -> set[tuple[int, int]]:
+    """The tunnel ports that are known to put every frame into network 0."""
+    return {
+        (dpid, port)
+        for dpid, replica in engine.replicas.items()
+        for port in Egress.of(engine.topology, replica.bridge).keyless
+    }

@@ -65,15 +65,20 @@ def from_local(
     return unicast, multicast
 
 
+def _listens(network: Network) -> bool:
+    """Whether the controller wants to see who it does not know: to learn it, or to follow it."""
+    return network.learning or network.follow_moves
+
+
 def unknown_source(network: Network, metered: bool) -> tuple[Flow, ...]:
     """An unknown source is delivered at once and copied to the controller, which learns it."""
-    copies = (learning_copy(metered),) if network.learning else ()
+    copies = (learning_copy(metered),) if _listens(network) else ()
     return from_local(Kind.LOCAL_UNKNOWN, network, UNKNOWN_PRIORITY, (), copies=copies)
 
 
 def unknown_binding(network: Network, metered: bool) -> tuple[Flow, ...]:
     """ARP and ND are copied too, also from a learned MAC, until its sender's IP is known."""
-    if not network.learning:
+    if not _listens(network):
         return ()
     flows: tuple[Flow, ...] = ()
     for kind, terms in (
@@ -190,7 +195,7 @@ def foreign_source(
     """
     if network.port_security:
         return ()
-    if not (learning and network.learning):
+    if not (learning and _listens(network)):
         return (_from_foreign(Kind.TUNNEL_FOREIGN, FOREIGN_PRIORITY, vtep, network.vni),)
     copies = (learning_copy(metered),)
     kind, priority = Kind.TUNNEL_FOREIGN_NEIGHBOUR, FOREIGN_NEIGHBOUR_PRIORITY

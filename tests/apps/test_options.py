@@ -42,6 +42,8 @@ def test_the_example_of_the_docs_is_read_as_it_is_written(tmp_path):
         "patch_port": "patch-tun",
         "tunnel_ports": ["vxlan*", "gre*", "geneve*"],
         "learn_timeout": 300,
+        "learn_limit_host": 2048,
+        "learn_limit_network": 16384,
         "api_token": None,
         "api_token_file": "/etc/vxlan-l2/token",
         "api_open": False,

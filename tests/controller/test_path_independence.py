@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.engine import Engine, Settings
 from controller.events import Committed, Connected
-from topology.model import Host, LearnedMac, Network, Put, Remove, Topology, Vm
-from topology.types import Dpid, Ip, Mac, Vlan, Vni, VtepIp
+from topology.model import Host, LearnedMac, Network, Put, Remove, Topology, Vip, Vm, Vtep
+from topology.types import Dpid, Foreign, Ip, Mac, Subnet, Vlan, Vni, VtepIp
 
 DPIDS = [Dpid(number) for number in (1, 2, 3)]
 VTEPS = [VtepIp(Ip.parse(f"192.168.33.{number}")) for number in (12, 13, 14)]
 VNIS = [Vni(0), Vni(100)]
 MACS = [Mac(0x525400000000 | number) for number in (1, 2, 3)]
 IPS = [Ip.parse("10.1.1.2"), Ip.parse("10.1.1.3"), Ip.parse("fd00::2")]
-PORTS = {1: "patch-tun", 5: "vxlan0", 6: "vxlan1"}
+RACKS = [VtepIp(Ip.parse(f"192.168.33.{number}")) for number in (200, 201)]
+PLACES = [*DPIDS, *map(Foreign.at, RACKS)]
+SUBNETS = [Subnet.parse("10.1.1.0/24"), Subnet.parse("10.1.0.0/16"), Subnet.parse("fd00::/64")]
+POLICIES = st.sampled_from(["flood", "drop"])
+PORTS = {
+    dpid: {1: "patch-tun", 5: "vxlan0"} | ({6: "vxlan1"} if dpid != 3 else {}) for dpid in DPIDS
+}
 
-remotes = st.dictionaries(st.sampled_from(["vxlan0", "vxlan1"]), st.sampled_from([*VTEPS, "flow"]))
+names = st.sampled_from(["vxlan0", "vxlan1"])
+remotes = st.dictionaries(names, st.sampled_from([*VTEPS, RACKS[0], "flow"]))
 wired = [
     Host(
         dpid,
@@ -36,22 +43,40 @@ facts = st.one_of(
         name=st.sampled_from([None, "h1", "h2"]),
         declared_vtep=st.sampled_from([None, *VTEPS]),
         declared_remotes=remotes.map(lambda ends: tuple(sorted(ends.items()))),
+        seen_keyless=st.lists(names, unique=True).map(lambda lost: tuple(sorted(lost))),
     ),
     st.builds(
         Network,
         vni=st.sampled_from(VNIS),
-        vlan=st.none(),
-        unknown_unicast=st.sampled_from(["flood", "drop"]),
+        unknown_unicast=POLICIES,
         arp_responder=st.booleans(),
         learning=st.booleans(),
-    ).map(
-        lambda net: net if net.vni == 0 else Network(net.vni, None, Vlan(10), learning=net.learning)
+        port_security=st.sampled_from([False, False, True]),
+        subnets=st.lists(st.sampled_from(SUBNETS), max_size=2).map(tuple),
+        unknown_arp=POLICIES,
+        multicast=POLICIES,
+        quiet=st.booleans(),
+        mode=st.sampled_from(["proactive", "proactive", "reactive"]),
+        hosts=st.sampled_from([(), (DPIDS[0],), "all"]),
+    ).map(lambda net: net if net.vni == 0 else replace(net, vlan=Vlan(10))),
+    st.builds(
+        Vtep,
+        ip=st.sampled_from([*RACKS, VTEPS[2]]),
+        vnis=st.lists(st.sampled_from(VNIS), max_size=2).map(tuple),
+        learning=st.booleans(),
+    ),
+    st.builds(
+        Vip,
+        vni=st.sampled_from(VNIS),
+        ip=st.sampled_from([*IPS[1:], Ip.parse("10.1.1.99")]),
+        macs=st.lists(st.sampled_from(MACS), min_size=1, max_size=2).map(tuple),
+        holder=st.sampled_from([None, *MACS]),
     ),
     st.builds(
         Vm,
         mac=st.sampled_from(MACS),
         vni=st.sampled_from(VNIS),
-        host=st.sampled_from(DPIDS),
+        host=st.sampled_from(PLACES),
         ips=st.lists(st.sampled_from(IPS), max_size=2).map(tuple),
         respond=st.booleans(),
     ),
@@ -59,9 +84,9 @@ facts = st.one_of(
         LearnedMac,
         vni=st.sampled_from(VNIS),
         mac=st.sampled_from(MACS),
-        host=st.sampled_from(DPIDS),
+        host=st.sampled_from(PLACES),
         seen_s=st.integers(0, 5).map(float),
-        ips=st.dictionaries(st.sampled_from(IPS[:2]), st.integers(0, 5).map(float), max_size=2).map(
+        ips=st.dictionaries(st.sampled_from(IPS), st.integers(0, 5).map(float), max_size=2).map(
             lambda ips: tuple(sorted(ips.items()))
         ),
     ),
@@ -87,7 +112,7 @@ class State:
 def engine_of(history):
     engine = Engine(Settings(), b"secret")
     for dpid in DPIDS:
-        engine.handle(Connected(dpid, 1, "", None, dict(PORTS)), 0.0)
+        engine.handle(Connected(dpid, 1, "", None, dict(PORTS[dpid])), 0.0)
     for change in history:
         learned = isinstance(change, Put) and isinstance(change.fact, LearnedMac)
         if not (learned and change.fact.key in engine.topology.vms):  # never learned over
@@ -111,6 +136,8 @@ def final_facts(topology: Topology):
         *topology.networks.values(),
         *topology.vms.values(),
         *topology.learned.values(),
+        *topology.vteps.values(),
+        *topology.vips.values(),
     ]
 
 
@@ -123,7 +150,7 @@ def test_flows_depend_on_the_facts_alone(history, data):
     fresh = Engine(Settings(), b"secret")
     fresh.load(final)
     for dpid in DPIDS:
-        fresh.handle(Connected(dpid, 1, "", None, dict(PORTS)), 0.0)
+        fresh.handle(Connected(dpid, 1, "", None, dict(PORTS[dpid])), 0.0)
 
     assert set(fresh.topology.hosts) >= set(engine.topology.hosts)
     for dpid in set(fresh.topology.hosts) - set(engine.topology.hosts):

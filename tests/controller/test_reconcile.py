@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from controller.events import Lost
-from controller.flow import Field, Flow, Group, Output, match
+from controller.flow import Field, Flow, Group, Output, SetField, match
 from controller.journey import Packet
 from controller.moves import SETTLE_S
 from controller.pipeline import COOKIE_OWNER, Kind, Table, cookie_kind
@@ -289,6 +289,66 @@ def test_takeover_goes_on_although_a_port_leads_nowhere():
     fabric.connect_all()
 
     assert fabric.replica(1).state is State.LIVE
+    fabric.assert_in_sync()
+
+
+def run_one_table(fabric):
+    """Somebody else's flows that send everything everywhere, in table 0 alone."""
+    for dpid, switch in fabric.switches.items():
+        flood = []
+        for port, name in switch.ports.items():
+            others = [peer.vtep for peer in fabric.switches.values() if peer.dpid != dpid]
+            if fabric.remotes[dpid].get(name) == "flow":
+                for vtep in others:
+                    flood += [SetField(Field.TUN_DST, vtep & 0xFFFFFFFF), Output(port)]
+            elif port != PATCH:
+                flood.append(Output(port))
+            if port != PATCH:
+                add = foreign(0, 1, [(Field.IN_PORT, port)], [Output(PATCH)])
+                switch.install(add, fabric.now_s)
+        switch.install(foreign(0, 1, [(Field.IN_PORT, PATCH)], flood), fabric.now_s)
+
+
+def assert_all_hear(fabric):
+    for dpid in fabric.switches:
+        others = [peer for peer in fabric.switches if peer != dpid]
+        journey = fabric.forwarding().send(dpid, Packet(0x525400000000 | dpid, BROADCAST))
+        assert journey.reached == others, f"{fabric.now_s}\n{journey}"
+
+
+def test_takeover_flow_by_flow_loses_no_packet_either(tunnels):
+    """A switch without bundles applies each flow as it comes."""
+    fabric = FakeFabric(3, tunnels)
+    run_one_table(fabric)
+    for dpid, switch in fabric.switches.items():
+        switch.bundles_work = False
+        fabric.connect(dpid)
+    for _ in range(60):
+        assert_all_hear(fabric)
+        while fabric.step():
+            assert_all_hear(fabric)
+        fabric.now_s += 0.1
+        fabric.tick()
+
+    fabric.settle()
+    fabric.assert_in_sync()
+
+
+def test_takeover_of_hosts_that_arrive_one_after_the_other_loses_no_packet(tunnels):
+    """Whoever is taken over first would not know yet to whom to flood."""
+    fabric = FakeFabric(4, tunnels)
+    run_one_table(fabric)
+    for dpid in fabric.switches:
+        fabric.connect(dpid)
+        for _ in range(10):
+            fabric.now_s += 0.1
+            fabric.tick()
+            while fabric.step():
+                pass
+            assert_all_hear(fabric)
+    fabric.advance(10)
+
+    assert_all_hear(fabric)
     fabric.assert_in_sync()
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 
 from controller.bridges import METERS
 from controller.engine import Engine, Settings
@@ -17,7 +17,6 @@ from controller.events import (
     Received,
     Tick,
 )
-from controller.frames import Arp
 from controller.journey import Journey, Packet
 from controller.pipeline import SOURCE_KINDS, Kind, cookie_kind
 from controller.replica import Replica
@@ -26,16 +25,17 @@ from controller.simulator import SimulatedFabric
 from controller.wire import encode
 from tests.fake import frames
 from tests.fake.front import as_value
-from tests.fake.stations import BROADCAST, Ping, Station
+from tests.fake.stations import Station
 from tests.fake.switch import FakeSwitch
+from tests.fake.voices import Voices
 from topology.draft import Draft
-from topology.model import Fact, Host, LearnedMac, Network, Put, Vm
-from topology.types import Dpid, Ip, Mac, Vlan, Vni, VtepIp
+from topology.model import Fact, Host, LearnedMac, Network, Put, Vip, Vm, Vtep
+from topology.types import Dpid, Foreign, Ip, Location, Mac, Vlan, Vni, VtepIp
 
 PATCH, FIRST_TUNNEL = 1, 5
 
 
-class FakeFabric:
+class FakeFabric(Voices):
     """``hosts`` switches, wired by a port for each peer or by one flow-based port."""
 
     def __init__(
@@ -46,13 +46,16 @@ class FakeFabric:
         self.store: dict[tuple[type, object], Fact] = {}
         self.switches: dict[int, FakeSwitch] = {}
         self.remotes: dict[int, dict[str, int | str]] = {}  # dpid -> port name -> VTEP or "flow"
+        self.keyless: set[tuple[int, str]] = set()  # (dpid, port name) of ports without key=flow
+        self.strangers: set[VtepIp] = set()  # endpoints in the underlay that are no host's
         self.log: list[str] = []
+        self.emitted: list[Journey] = []  # what became of the controller's packet-outs
         self._epochs = itertools.count(1)
         self._connected: dict[int, int] = {}  # dpid -> epoch
         self._awake: set[int] = set()
         self._down: dict[int, deque[bytes]] = {}
         self._up: dict[int, deque[bytes]] = {}
-        self._remember: set[int] = set()
+        self._remember: set[tuple[object, ...]] = set()
         self._stations = itertools.count(1)
         self.engine = self._new_engine()
         vteps = [VtepIp(Ip.parse(f"192.168.33.{12 + index}")) for index in range(hosts)]
@@ -87,10 +90,21 @@ class FakeFabric:
             if self.deliver_down(dpid) or self.deliver_up(dpid):
                 return True
         if self._remember:
-            dpid = self._remember.pop()
-            self.commit(lambda draft: draft.remember_host(dpid))
+            self._store_seen(self._remember.pop())
             return True
         return False
+
+    def _store_seen(self, fact: tuple[object, ...]) -> None:
+        """As controller.runtime does."""
+        match fact:
+            case ("host", dpid):
+                self.commit(lambda draft: draft.remember_host(dpid))
+            case ("vm", key, place):
+                self.commit(lambda draft: draft.move_vm(key, place))
+            case ("vip", key):
+                vip = self.engine.topology.vips.get(key)
+                if vip is not None and vip.holder is not None:
+                    self.commit(lambda draft: draft.hold_vip(key, vip.holder))
 
     def pull(self, dpid: int) -> bool:
         """The sender of a switch asks for what is to be sent."""
@@ -118,7 +132,9 @@ class FakeFabric:
         while switch.packet_outs:
             actions, frame = switch.packet_outs.pop()
             journey = self.forwarding().emit(dpid, actions, frames.from_bytes(frame))
-            self._punt(journey)
+            if any(punt.kind is not Kind.PROBE_IN for punt in journey.punts) or journey.deliveries:
+                self.emitted.append(journey)
+            self._travelled(journey)
         return True
 
     def deliver_up(self, dpid: int) -> bool:
@@ -132,8 +148,10 @@ class FakeFabric:
         return True
 
     def tick(self) -> None:
-        for switch in self.switches.values():
-            switch.expire(self.now_s)
+        for dpid, switch in self.switches.items():
+            said = switch.expire(self.now_s)
+            if dpid in self._connected:
+                self._up[dpid].extend(said)
         self._handle(Tick())
 
     def advance(self, seconds: float, step_s: float = 0.1) -> None:
@@ -149,8 +167,12 @@ class FakeFabric:
 
     def _take(self, effects: Effects) -> None:
         self._awake |= effects.wake
-        self._remember |= effects.remember
+        self._remember |= {("host", dpid) for dpid in effects.remember}
+        self._remember |= {("vip", key) for key in effects.holders}
+        self._remember |= {("vm", key, place) for key, place in effects.moves.items()}
         self.log += effects.log
+        for dpid in effects.close:
+            self.disconnect(dpid)
 
     # Hosts
 
@@ -230,8 +252,9 @@ class FakeFabric:
         return self.engine.ticket(draft.wanted)
 
     def register(self, vm: Station, **more: object) -> Ticket:
-        """Register a VM, or move it to where it is now."""
-        fact = Vm(vm.mac, Vni(vm.vni), Dpid(vm.host), (vm.ip,), **more)
+        """Register a VM, or move it to where it is now; it has one address unless told."""
+        ips = more.pop("ips", (vm.ip,))
+        fact = Vm(vm.mac, Vni(vm.vni), _place(vm.host), tuple(ips), **more)
         ticket = self.commit(lambda draft: draft.set_vm(fact))
         self.settle()
         return ticket
@@ -249,6 +272,23 @@ class FakeFabric:
         fact = Network(Vni(vni), None, None if vlan is None else Vlan(vlan), **policy)
         self.commit(lambda draft: draft.set_network(fact))
         self.settle()
+
+    def vip(self, ip: Ip, *vms: Station) -> None:
+        """Let these VMs share an address."""
+        fact = Vip(Vni(vms[0].vni), ip, tuple(vm.mac for vm in vms))
+        self.commit(lambda draft: draft.set_vip(fact))
+        self.settle()
+
+    def holder(self, vni: int, ip: Ip) -> Mac | None:
+        return self.engine.topology.vips[vni, ip].holder
+
+    def vtep(self, ip: VtepIp, vnis: Iterable[int], **more: object) -> Foreign:
+        """Declare a foreign VTEP."""
+        self.strangers.add(ip)
+        fact = Vtep(ip, tuple(map(Vni, vnis)), **more)
+        self.commit(lambda draft: draft.set_vtep(fact))
+        self.settle()
+        return fact.location
 
     def applied(self, ticket: Ticket) -> Applied:
         return self.engine.applied(ticket)
@@ -275,14 +315,29 @@ class FakeFabric:
                     wires[dpid, number] = "flow"
                 elif end in at:
                     wires[dpid, number] = at[end]
+                elif end in self.strangers:
+                    wires[dpid, number] = Foreign.at(end)
         return wires
 
     def forwarding(self) -> SimulatedFabric:
         """What the switches hold now, as the simulator sees it."""
         bridges = [switch.bridge() for switch in self.switches.values()]
-        return SimulatedFabric(bridges, self.wiring())
+        keyless = {
+            (dpid, number)
+            for dpid, switch in self.switches.items()
+            for number, name in switch.ports.items()
+            if (dpid, name) in self.keyless
+        }
+        return SimulatedFabric(bridges, self.wiring(), keyless, self.strangers)
 
-    def _punt(self, journey: Journey) -> None:
+    def _travelled(self, journey: Journey) -> None:
+        """Flows count what passed them, and the controller gets its copies."""
+        passed: dict[int, Counter[int]] = {}
+        for hop in journey.hops:
+            if hop.cookie is not None:
+                passed.setdefault(hop.dpid, Counter())[hop.cookie] += 1
+        for dpid, cookies in passed.items():
+            self.switches[dpid].hit(cookies, self.now_s)
         for punt in journey.punts:
             if punt.dpid in self._connected:
                 self._up[punt.dpid].append(frames.packet_in(punt))
@@ -290,54 +345,21 @@ class FakeFabric:
     def send(self, vm: Station, packet: Packet, *, settle: bool = True) -> Journey:
         """A VM's frame, as br-int hands it to br-tun."""
         journey = self.forwarding().send(vm.host, packet)
-        self._punt(journey)
+        self._travelled(journey)
         if settle:
             self.settle()
         return journey
 
-    def unicast(self, vm: Station, to: Station) -> Journey:
-        return self.send(vm, Packet(vm.mac, to.mac, vm.vlan))
-
-    def broadcast(self, vm: Station) -> Journey:
-        return self.send(vm, Packet(vm.mac, BROADCAST, vm.vlan))
-
-    def who_has(self, vm: Station, ip: Ip, *, to: int = BROADCAST) -> Journey:
-        """An ARP request for ip; RFC 826."""
-        return self._arp(vm, Arp(1, vm.mac, vm.ip.low32, 0, ip.low32), to)
-
-    def is_at(self, vm: Station, to: Station) -> Journey:
-        """An ARP reply of a VM to another."""
-        return self._arp(vm, Arp(2, vm.mac, vm.ip.low32, to.mac, to.ip.low32), to.mac)
-
-    def gratuitous(self, vm: Station, op: int = 1) -> Journey:
-        """The VM announces its address; RFC 5227, section 3."""
-        return self._arp(vm, Arp(op, vm.mac, vm.ip.low32, 0, vm.ip.low32), BROADCAST)
-
-    def address_probe(self, vm: Station, ip: Ip) -> Journey:
-        """The VM asks whether ip is free; RFC 5227, section 2.1.1."""
-        return self._arp(vm, Arp(1, vm.mac, 0, 0, ip.low32), BROADCAST)
-
-    def _arp(self, vm: Station, arp: Arp, to: int) -> Journey:
-        return self.send(vm, Packet.carrying(arp, to, vm.vlan))
-
-    def ping(self, a: Station, b: Station) -> Ping:
-        """Both have cold ARP caches."""
-        ping = Ping()
-        asked = self.who_has(a, b.ip)
-        ping.journeys.append(asked)
-        if b.host in asked.reached and b.host != a.host:
-            answer = self.is_at(b, a)
-            ping.journeys.append(answer)
-            if a.host not in answer.reached:
-                return ping
-        elif not any(
-            reply.answered and reply.packet.arp.sender_mac == b.mac for reply in asked.deliveries
-        ):
-            return ping
-        there, back = self.unicast(a, b), self.unicast(b, a)
-        ping.journeys += [there, back]
-        ping.ok = b.host in there.reached and a.host in back.reached
-        return ping
+    def arrive(
+        self, dpid: int, vtep: VtepIp, vni: int, packet: Packet, *, settle: bool = True
+    ) -> Journey:
+        """A frame that some endpoint of the underlay sends to a host, in a VNI of its choice."""
+        self.strangers.add(vtep)
+        journey = self.forwarding().arrive(dpid, vtep, vni, packet)
+        self._travelled(journey)
+        if settle:
+            self.settle()
+        return journey
 
     # Proof
 
@@ -362,3 +384,7 @@ class FakeFabric:
                 f"host {dpid}: meters"
             )
             assert switch.groups == replica.private.groups, f"host {dpid}: groups"
+
+
+def _place(number: int) -> Location:
+    return Foreign(number) if number > Dpid.MAX else Dpid(number)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from struct import Struct
+from struct import Struct, pack, unpack_from
 
 from controller import frames
-from controller.flow import ETH_TYPE_ARP, Field
-from controller.journey import Packet, Punt
+from controller.flow import ETH_TYPE_ARP, ETH_TYPE_IPV4, ETH_TYPE_IPV6, Field
+from controller.frames import ADVERTISEMENT, SOLICITATION, Nd
+from controller.journey import IpHeader, Packet, Punt
 from controller.wire import encode
 from controller.wire.encode import encode_match
+from topology.types import Ip
 
 _ARP = Struct("!HHBBH6sI6sI")
+_UDP, _ICMPV6 = 17, 58
+_SOLICITED, _OVERRIDE = 1 << 30, 1 << 29
+_MIN_BYTES = 60
 
 
 def to_bytes(packet: Packet) -> bytes:
-    """The frame, tag and all, without padding."""
+    """The frame, tag and all, padded as Ethernet wants it."""
     head = packet.eth_dst.to_bytes(6, "big") + packet.eth_src.to_bytes(6, "big")
     if packet.vlan is not None:
         head += b"\x81\x00" + packet.vlan.to_bytes(2, "big")
@@ -32,21 +37,118 @@ def to_bytes(packet: Packet) -> bytes:
             arp.target_mac.to_bytes(6, "big"),
             arp.target_ip,
         )
-    return head + packet.eth_type.to_bytes(2, "big") + body
+    elif packet.nd is not None:
+        body = _nd_bytes(packet.nd)
+    elif packet.ip is not None:
+        body = _ip_bytes(packet.ip, packet.payload)
+    return (head + packet.eth_type.to_bytes(2, "big") + body).ljust(_MIN_BYTES, b"\0")
 
 
 def from_bytes(data: bytes) -> Packet:
-    """An untagged frame as a packet."""
+    """An untagged frame as a packet; what is read of it must be sound, checksums included."""
     frame = frames.parse(data)
     assert frame is not None
+    ip, payload = None, frame.payload
+    if frame.eth_type == ETH_TYPE_IPV4:
+        ip, payload = _read_ipv4(frame.payload)
+    elif frame.eth_type == ETH_TYPE_IPV6:
+        ip, payload = _read_ipv6(frame.payload)
     return Packet(
         frame.eth_src,
         frame.eth_dst,
         None,
         frame.eth_type,
         frame.arp if frame.eth_type == ETH_TYPE_ARP else None,
-        frame.payload,
+        payload,
+        frame.nd,
+        None if frame.nd is not None else ip,
     )
+
+
+def _nd_bytes(nd: Nd) -> bytes:
+    flags = (_SOLICITED if nd.solicited else 0) | (_OVERRIDE if nd.kind == ADVERTISEMENT else 0)
+    option = b""
+    if nd.link_layer:
+        option = bytes((1 if nd.kind == SOLICITATION else 2, 1)) + nd.link_layer.to_bytes(6, "big")
+    body = pack("!I", flags) + nd.target.to_bytes(16, "big") + option
+    return _ipv6(nd.source, nd.destination, _ICMPV6, 255, _icmpv6(nd.kind, body))
+
+
+def _icmpv6(kind: int, body: bytes) -> bytes:
+    return bytes((kind, 0, 0, 0)) + body
+
+
+def _ipv6(src: int, dst: int, proto: int, hops: int, message: bytes) -> bytes:
+    addresses = src.to_bytes(16, "big") + dst.to_bytes(16, "big")
+    if proto in (_ICMPV6, _UDP):
+        at = 2 if proto == _ICMPV6 else 6
+        sum_ = checksum(_pseudo(addresses, len(message), proto) + message)
+        message = message[:at] + sum_ + message[at + 2 :]
+    return b"\x60\0\0\0" + pack("!HBB", len(message), proto, hops) + addresses + message
+
+
+def _pseudo(addresses: bytes, size: int, proto: int) -> bytes:
+    return addresses + pack("!II", size, proto)
+
+
+def _ip_bytes(ip: IpHeader, payload: bytes) -> bytes:
+    message = payload
+    if ip.proto == _UDP:
+        message = pack("!HHHH", ip.sport, ip.dport, 8 + len(payload), 0) + payload
+    elif ip.proto == _ICMPV6:
+        message = _icmpv6(ip.icmp_type, payload or bytes(4))
+    if not ip.src.is_v4:
+        hops = 255 if ip.proto == _ICMPV6 else 64
+        return _ipv6(int(ip.src), int(ip.dst), ip.proto, hops, message)
+    head = pack("!BBHHHBBH", 0x45, 0, 20 + len(message), 1, 0, 64, ip.proto, 0)
+    head += pack("!II", ip.src.low32, ip.dst.low32)
+    return head[:10] + checksum(head) + head[12:] + message
+
+
+def _read_ipv4(data: bytes) -> tuple[IpHeader | None, bytes]:
+    if len(data) < 20 or data[0] >> 4 != 4:
+        return None, data
+    head = (data[0] & 0xF) * 4
+    size, proto = unpack_from("!H", data, 2)[0], data[9]
+    assert 20 <= head <= size <= len(data), "an IPv4 packet that is cut short"
+    assert checksum(data[:head]) == b"\0\0", "IPv4 header checksum"
+    src, dst = (Ip.v4(value) for value in unpack_from("!II", data, 12))
+    pseudo = data[12:20] + pack("!HH", proto, size - head)
+    return _read_udp(IpHeader(src, dst, proto), data[head:size], pseudo)
+
+
+def _read_ipv6(data: bytes) -> tuple[IpHeader | None, bytes]:
+    if len(data) < 40 or data[0] >> 4 != 6:
+        return None, data
+    size, proto = unpack_from("!HB", data, 4)
+    assert 40 + size <= len(data), "an IPv6 packet that is cut short"
+    message = data[40 : 40 + size]
+    src, dst = (Ip(int.from_bytes(data[at : at + 16], "big")) for at in (8, 24))
+    ip = IpHeader(src, dst, proto)
+    pseudo = _pseudo(data[8:40], size, proto)
+    if proto == _ICMPV6:
+        assert checksum(pseudo + message) == b"\0\0", "ICMPv6 checksum"
+        return IpHeader(src, dst, proto, icmp_type=message[0]), message[4:]
+    return _read_udp(ip, message, pseudo)
+
+
+def _read_udp(ip: IpHeader, message: bytes, pseudo: bytes) -> tuple[IpHeader, bytes]:
+    if ip.proto != _UDP:
+        return ip, message
+    sport, dport, size, sum_ = unpack_from("!HHHH", message)
+    assert size == len(message), "UDP length"
+    if sum_ or not ip.src.is_v4:
+        assert checksum(pseudo + message) == b"\0\0", "UDP checksum"
+    return IpHeader(ip.src, ip.dst, ip.proto, sport, dport), message[8:]
+
+
+def checksum(data: bytes) -> bytes:
+    """The Internet checksum, RFC 1071; of sound data it is 0."""
+    data += bytes(len(data) % 2)
+    total = sum(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return (~total & 0xFFFF).to_bytes(2, "big")
 
 
 def packet_in(punt: Punt) -> bytes:

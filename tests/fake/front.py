@@ -19,6 +19,8 @@ def as_value(message: bytes) -> Message | None:
         return DumpPart(xid, what, body, more)
     if kind == encode.PORT_STATUS:
         return decode.port_status(message)
+    if kind == encode.FLOW_REMOVED:
+        return decode.flow_removed(message)
     if kind == encode.ERROR:
         return decode.error(message)
     bundle_id = guard.committed_bundle(message)

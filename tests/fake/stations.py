@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from controller.journey import Journey
+from controller.security import link_local
 from topology.types import Ip, Mac
 
 BROADCAST = (1 << 48) - 1
@@ -19,6 +20,16 @@ class Station:
     ip: Ip
     vni: int = 0
     vlan: int | None = None
+
+    @property
+    def ip6(self) -> Ip:
+        """Its IPv6 address."""
+        return Ip(0xFD00 << 112 | self.ip.low32)
+
+    @property
+    def link_local(self) -> Ip:
+        """Its IPv6 link-local address."""
+        return link_local(self.mac)
 
 
 @dataclass(repr=False)

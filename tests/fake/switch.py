@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from struct import pack, unpack_from
 
-from controller.flow import CopyToController, Group, Output
+from controller.flow import CopyToController, Field, Group, Output, SetField
+from controller.pipeline import Kind, cookie_kind
 from controller.simulator import SimulatedBridge
 from controller.wire import encode
 from controller.wire.encode import cookie_of, identity_of
@@ -28,10 +30,12 @@ class Protocol(AssertionError):
 
 @dataclass
 class Entry:
-    """An installed flow: the add message that made it, and when."""
+    """An installed flow: the add message that made it, when, and what it has seen."""
 
     add: bytes
     since_s: float
+    hit_s: float = 0.0
+    packets: int = 0
 
     @property
     def cookie(self) -> int:
@@ -45,6 +49,22 @@ class Entry:
     def hard_timeout_s(self) -> int:
         return int.from_bytes(self.add[28:30], "big")
 
+    @property
+    def idle_timeout_s(self) -> int:
+        return encode.idle_timeout_of(self.add)
+
+    @property
+    def reported(self) -> bool:
+        """Whether the controller wants to hear of its end."""
+        return bool(int.from_bytes(self.add[44:46], "big") & encode.SEND_FLOW_REMOVED)
+
+    def over(self, now_s: float) -> int | None:
+        """Why it ends now: by its idle (0) or its hard timeout (1)."""
+        if 0 < self.hard_timeout_s <= now_s - self.since_s:
+            return 1
+        idle_s = now_s - max(self.since_s, self.hit_s)
+        return 0 if 0 < self.idle_timeout_s <= idle_s else None
+
 
 @dataclass(repr=False)
 class FakeSwitch:
@@ -55,6 +75,7 @@ class FakeSwitch:
     ports: dict[int, str]
     meters_work: bool = True
     bundles_work: bool = True
+    mute: bool = False  # it never answers a request for statistics
     dump_part_bytes: int = 2000
     refuse: Refuse | None = None
     flows: dict[bytes, Entry] = field(default_factory=dict)
@@ -116,9 +137,35 @@ class FakeSwitch:
         """The connection is gone, and open bundles with it."""
         self._bundles.clear()
 
-    def expire(self, now_s: float) -> int:
-        """Flows whose hard timeout is over are gone."""
-        return self.delete(lambda entry: 0 < entry.hard_timeout_s <= now_s - entry.since_s)
+    def expire(self, now_s: float) -> list[bytes]:
+        """Flows whose time is over are gone; answers what is said about them."""
+        over = [
+            (entry, why) for entry in self.flows.values() if (why := entry.over(now_s)) is not None
+        ]
+        for entry, _why in over:
+            del self.flows[identity_of(entry.add)]
+        if over:
+            self.changed()
+        return [_flow_removed(entry, why) for entry, why in over if entry.reported]
+
+    def hit(self, cookies: Counter[int], now_s: float) -> None:
+        """Packets passed these flows."""
+        for entry in self.flows.values():
+            if entry.cookie in cookies:
+                entry.hit_s = now_s
+                entry.packets += cookies[entry.cookie]
+
+    def counted(self, kind: Kind) -> int:
+        """How many packets passed flows of this kind."""
+        return sum(e.packets for e in self.flows.values() if cookie_kind(e.cookie) is kind)
+
+    def kinds(self, vni: int | None = None) -> Counter[Kind | None]:
+        """How many flows of each kind it holds, of one network if told."""
+        return Counter(
+            cookie_kind(entry.cookie)
+            for entry in self.flows.values()
+            if vni is None or vni in vnis_of(entry)
+        )
 
     # OpenFlow
 
@@ -158,8 +205,7 @@ class FakeSwitch:
         why = self._why_not(mod, self.groups)
         if why is not None:
             return [self._error(why, mod)]
-        self._apply(mod, now_s)
-        return []
+        return self._apply(mod, now_s)
 
     def _why_not(self, mod: bytes, groups: dict[int, bytes]) -> tuple[int, int] | None:
         if self.refuse is not None and (why := self.refuse(mod)) is not None:
@@ -171,23 +217,29 @@ class FakeSwitch:
             return BAD_OUT_GROUP
         return None
 
-    def _apply(self, mod: bytes, now_s: float) -> None:
+    def _apply(self, mod: bytes, now_s: float) -> list[bytes]:
         self.flow_mods += 1
         command, table = mod[25], mod[24]
         cookie, mask = unpack_from("!QQ", mod, 8)
+        gone: list[Entry] = []
         if command == encode.ADD:
             self.flows[identity_of(mod)] = Entry(mod, now_s)
         elif command == encode.DELETE_STRICT:
             there = self.flows.get(identity_of(mod))
             if there is not None and there.cookie & mask == cookie & mask:
-                del self.flows[identity_of(mod)]
+                gone = [there]
         elif command == encode.DELETE:
-            self.delete(
-                lambda entry: table in (0xFF, entry.table) and entry.cookie & mask == cookie & mask
-            )
+            gone = [
+                entry
+                for entry in self.flows.values()
+                if table in (0xFF, entry.table) and entry.cookie & mask == cookie & mask
+            ]
         else:
             raise Protocol(f"flow-mod command {command}")
+        for entry in gone:
+            del self.flows[identity_of(entry.add)]
         self.changed()
+        return [_flow_removed(entry, 2) for entry in gone if entry.reported]
 
     def _group_mod(self, mod: bytes) -> list[bytes]:
         command, kind, group_id = unpack_from("!HBxI", mod, 8)
@@ -217,6 +269,8 @@ class FakeSwitch:
 
     def _dump(self, request: bytes, xid: int, now_s: float) -> list[bytes]:
         (kind,) = unpack_from("!H", request, 8)
+        if self.mute:
+            return []
         if kind == encode.MP_FLOW:
             entries = [self._flow_stats(entry, now_s) for entry in self.flows.values()]
         elif kind == encode.MP_GROUP_DESC:
@@ -255,12 +309,12 @@ class FakeSwitch:
             int(now_s - entry.since_s),
             0,
             int.from_bytes(entry.add[30:32], "big"),
-            0,
+            entry.idle_timeout_s,
             entry.hard_timeout_s,
             0,
             entry.cookie,
-            0,
-            0,
+            entry.packets,
+            entry.packets * 60,
         )
         return fixed + body
 
@@ -287,10 +341,26 @@ class FakeSwitch:
             why = self._why_not(mod, self.groups)
             if why is not None:
                 return [self._error(why, mod), self._error(BUNDLE_MSG_FAILED, message)]
-        for mod in mods:
-            self._apply(mod, now_s)
+        said = [line for mod in mods for line in self._apply(mod, now_s)]
         self.commits += 1
-        return [encode.bundle_control(encode.BUNDLE_COMMITTED, bundle_id, xid)]
+        return [*said, encode.bundle_control(encode.BUNDLE_COMMITTED, bundle_id, xid)]
+
+
+def _flow_removed(entry: Entry, why: int) -> bytes:
+    priority = entry.add[30:32]
+    timeouts = pack("!HH", entry.idle_timeout_s, entry.hard_timeout_s)
+    body = pack("!Q", entry.cookie) + priority + bytes((why, entry.table)) + bytes(8) + timeouts
+    return encode.message(encode.FLOW_REMOVED, 0, body + bytes(16) + encode.encode_match(()))
+
+
+def vnis_of(entry: Entry) -> set[int]:
+    """The networks that an installed flow is about."""
+    flow = read_flow(entry.add)
+    found = {value for name, value, _mask in flow.match if name is Field.TUN_ID}
+    found |= {
+        act.value for act in flow.actions if isinstance(act, SetField) and act.field is Field.TUN_ID
+    }
+    return found | {act.group_id & 0xFFFFFF for act in flow.actions if isinstance(act, Group)}
 
 
 def uses_meter(mod: bytes) -> bool:
