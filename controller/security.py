@@ -31,6 +31,7 @@ from topology.model import Network
 from topology.types import Ip, Mac
 
 FORGED_PRIORITY = 1
+SECURE_PRIORITY = 2  # while port security is being switched on, it is on
 IP_PRIORITY = 10
 ND_GUARD_PRIORITY = 20
 CLAIM_PRIORITY = 30
@@ -51,7 +52,7 @@ def secure_in(network: Network) -> Iterator[Flow]:
     yield Flow(
         Kind.SECURE_IN,
         Table.FROM_LOCAL,
-        FORGED_PRIORITY,
+        SECURE_PRIORITY,
         match(local_vlan(network)),
         (enter(network),),
         Table.SENDER,
@@ -80,9 +81,10 @@ def secure_vip_claim(vni: int, mac: Mac, ip: Ip, metered: bool) -> Iterator[Flow
         terms = _from(vni, mac, ARP, (Field.ARP_SHA, mac, None), (Field.ARP_SPA, ip.low32, None))
         yield Flow(Kind.VIP_CLAIM, Table.SENDER, VIP_PRIORITY, terms, copy, Table.SPLIT)
         return
+    own: tuple[Term, ...] = ((Field.IPV6_SRC, int(ip), None), (Field.ND_TARGET, int(ip), None))
     for link_layer in (0, mac):
         tll: Term = (Field.ND_TLL, link_layer, None)
-        terms = _from(vni, mac, *icmpv6(ADVERTISEMENT), (Field.ND_TARGET, int(ip), None), tll)
+        terms = _from(vni, mac, *icmpv6(ADVERTISEMENT), *own, tll)
         yield Flow(Kind.VIP_CLAIM, Table.SENDER, VIP_PRIORITY, terms, copy, Table.SOURCE_IP)
 
 

@@ -392,12 +392,8 @@ class Topology:
     def learned_in(self, vni: int) -> Collection[MacKey]:
         return self._learned_in.get(vni, {})
 
-    def stalest_learned(self, place: int) -> MacKey:
-        """Of the learned MACs at a place the one that was not renewed for longest."""
-        return next(iter(self._learned_on[place]))
-
     def stalest_learned_of_network(self, vni: int) -> MacKey:
-        """The same for the place that has most of the network's learned MACs."""
+        """Of the place that has most of the network's learned MACs the one longest not renewed."""
         places = self._learned_at[vni]
         most = max(places, key=lambda place: (len(places[place]), place))
         return next(iter(places[most]))
