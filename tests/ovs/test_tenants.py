@@ -121,24 +121,3 @@ def test_a_network_moves_to_another_vlan_and_back(tenants):
         dumped = [flow for host in fabric.lab.hosts for flow in host.dump_flows()]
         assert not [flow for flow in dumped if f"dl_vlan={40 - vlan}" in flow]
     assert fabric.in_sync()
-
-
-def test_networks_other_than_0_stay_off_ports_without_a_key(make_fabric):
-    """The seeds' own ports put every frame into VNI 0: other networks must not leave by them."""
-    fabric = make_fabric(hosts=2, vms="none")
-    fabric.network(BLUE, vlan=10)
-    one, two = (
-        fabric.lab.add_vm(index, f"10.1.1.{index + 2}", vlan=10, vni=BLUE) for index in range(2)
-    )
-    for vm in (one, two):
-        fabric.register(vm)
-    with fabric.lab.capture() as wire:
-        assert not one.ping(two.ip, count=2, interval_s=0.1, timeout_s=0.5).ok
-        one.send_frames([plain(one.mac)])
-    assert [seen for seen in wire.tunnelled() if seen.eth_src == one.mac] == []
-    assert "key=flow" in fabric.host(fabric.lab.hosts[0])["reason"]
-
-    for host in fabric.lab.hosts:
-        host.vsctl("set", "interface", "vxlan0", "options:key=flow")
-    wait_until(lambda: one.ping(two.ip, count=1).ok, "found out", timeout_s=25)
-    wait_until(lambda: fabric.host(two.host)["state"] == "LIVE", "no complaint", timeout_s=15)
