@@ -6,7 +6,7 @@ place of the one with its key; tables log only what differs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from controller.bridges import (
     Egress,
@@ -19,7 +19,7 @@ from controller.bridges import (
     service_flows,
     vtep_flows,
 )
-from controller.desired import conversation, ip_unit, mac_unit
+from controller.desired import Recipe, conversation, ip_recipe, mac_recipe
 from controller.flow import Flow
 from controller.learning import Ages
 from controller.pipeline import Table
@@ -27,6 +27,7 @@ from controller.replica import PRIVATE, Replica
 from controller.tables import FlowTable, Unit
 from controller.terms import Timing, UnitFlows, group_id
 from controller.wire import encode
+from controller.wire.mold import Mold
 from topology.model import (
     Change,
     Delta,
@@ -58,6 +59,7 @@ class Derivation:
         self.replicas: dict[int, Replica] = {}
         self.ages = Ages(timing.learn_s)
         self.woken: set[int] = set()
+        self._molds: dict[int, dict[Hashable, tuple[Mold, Mold]]] = {}
 
     def apply(self, change: Change) -> None:
         """Take one change of the facts, and put what follows from it into the tables."""
@@ -148,6 +150,7 @@ class Derivation:
             self.ages.note(delta.after)
 
     def _network_changed(self, vni: int) -> None:
+        self._molds.pop(vni, None)
         if vni in self.topology.networks:
             self.tables.setdefault(vni, FlowTable())
             keys: set[MacKey] = {*self.topology.vms_in(vni), *self.topology.learned_in(vni)}
@@ -202,25 +205,42 @@ class Derivation:
                 self._refresh_foreign(replica, vni)
 
     def _touch_mac(self, vni: int, mac: int, *, renew: bool = False) -> None:
-        self._put(vni, ("mac", mac), mac_unit(self.topology, vni, mac, self.timing), renew=renew)
+        self._put(vni, ("mac", mac), mac_recipe(self.topology, vni, mac, self.timing), renew=renew)
 
     def _touch_ips(self, vni: int, ips: Iterable[int], *, renew: bool = False) -> None:
         for ip in ips:
-            self._put(vni, ("ip", ip), ip_unit(self.topology, vni, ip, self.timing), renew=renew)
+            self._put(vni, ("ip", ip), ip_recipe(self.topology, vni, ip, self.timing), renew=renew)
 
-    def _put(self, vni: int, key: tuple[str, int], flows: UnitFlows | None, *, renew: bool) -> None:
+    def _put(self, vni: int, key: tuple[str, int], recipe: Recipe | None, *, renew: bool) -> None:
         table = self.tables.get(vni)
         if table is None:
             return
+        if recipe is None or not self._is_reactive(vni):
+            unit = None if recipe is None else self._cast(vni, recipe)
+        else:
+            unit = Unit.of(_without_conversations(recipe.flows()))
         if self._is_reactive(vni):
             for replica in self.replicas.values():
-                replica.revise((vni, *key), self._conversation(replica, flows))
+                replica.revise((vni, *key), _conversation(replica, recipe))
                 self.woken.add(replica.dpid)
-            flows = _without_conversations(flows)
-        if table.put(key, None if flows is None else Unit.of(flows), renew=renew):
+        if table.put(key, unit, renew=renew):
             for dpid, replica in self.replicas.items():
                 if vni in replica.tables:
                     self.woken.add(dpid)
+
+    def _cast(self, vni: int, recipe: Recipe) -> Unit:
+        """The unit's bytes, poured into the mold of its shape."""
+        molds = self._molds.setdefault(vni, {})
+        mold = molds.get(recipe.shape)
+        if mold is None:
+            make = recipe.make
+            widths = tuple(map(len, recipe.values))
+            mold = molds[recipe.shape] = (
+                Mold(lambda *values: make(*values)[0], *widths),
+                Mold(lambda *values: make(*values)[1], *widths),
+            )
+        remote, local = mold
+        return Unit(recipe.owner, remote.pour(recipe.values), local.pour(recipe.values))
 
     # Conversations of reactive networks
 
@@ -228,15 +248,12 @@ class Derivation:
         network = self.topology.networks.get(vni)
         return network is not None and network.mode == "reactive"
 
-    def _conversation(self, replica: Replica, flows: UnitFlows | None) -> tuple[Flow, ...]:
-        return () if flows is None else conversation(flows, replica.dpid)
-
     def converse(self, replica: Replica, vni: int, what: str, value: int) -> bool:
         """Have a host hold the flows towards a MAC or IP; False if nothing is known of it."""
         if not self._is_reactive(vni) or vni not in replica.tables:
             return False
-        unit = mac_unit if what == "mac" else ip_unit
-        flows = self._conversation(replica, unit(self.topology, vni, value, self.timing))
+        recipe = mac_recipe if what == "mac" else ip_recipe
+        flows = _conversation(replica, recipe(self.topology, vni, value, self.timing))
         if not flows:
             return False
         replica.converse((vni, what, value), flows)
@@ -330,9 +347,11 @@ class Derivation:
             replica.hang_up(key)
 
 
-def _without_conversations(flows: UnitFlows | None) -> UnitFlows | None:
+def _conversation(replica: Replica, recipe: Recipe | None) -> tuple[Flow, ...]:
+    return () if recipe is None else conversation(recipe.flows(), replica.dpid)
+
+
+def _without_conversations(flows: UnitFlows) -> UnitFlows:
     """What every host of a reactive network holds of a fact: not how to reach it."""
-    if flows is None:
-        return None
     heard = tuple(flow for flow in flows.remote if flow.table == Table.FROM_TUNNEL)
     return UnitFlows(flows.owner, heard, flows.local)

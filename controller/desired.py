@@ -1,12 +1,14 @@
 """Facts in, flows out: what one fact puts on all hosts of its network.
 
-``mac_unit`` and ``ip_unit`` are put together from the functions of sources.py, security.py and
+``mac_recipe`` and ``ip_recipe`` are put together from the functions of sources.py, security.py and
 neighbours.py, one for each flow kind; bridges.py says what is one host's own.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from controller.flow import Field, Flow, Match, SetField, match
 from controller.learning import believed
@@ -23,7 +25,7 @@ from controller.neighbours import (
     nd_responder,
 )
 from controller.pipeline import LEARNED_PRIORITY, REGISTERED_PRIORITY, Kind, Table
-from controller.security import secure_sender
+from controller.security import link_local, secure_sender
 from controller.sources import (
     foreign_learned,
     foreign_registered,
@@ -34,7 +36,9 @@ from controller.sources import (
 )
 from controller.terms import Timing, UnitFlows
 from topology.model import LearnedMac, Network, Topology, Vm
-from topology.types import Foreign, Ip, VtepIp
+from topology.types import Foreign, Ip, Mac, VtepIp
+
+Flows: TypeAlias = tuple[Flow, ...]
 
 CONVERSATION_IDLE_S = 60
 """How long a pair that talked keeps its flows in a reactive network."""
@@ -80,7 +84,25 @@ def local_unicast(vni: int, mac: int) -> Flow:
 # Units of a network's shared table
 
 
-def mac_unit(topology: Topology, vni: int, mac: int, timing: Timing) -> UnitFlows | None:
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One fact's flows: a shape that many facts of the network share, and this one's values.
+
+    ``make`` takes the values as integers and gives (remote, local); it may depend on the network
+    and on ``shape``, and on nothing else.
+    """
+
+    owner: int | None
+    shape: Hashable
+    values: tuple[bytes, ...]
+    make: Callable[..., tuple[Flows, Flows]]
+
+    def flows(self) -> UnitFlows:
+        remote, local = self.make(*(int.from_bytes(value, "big") for value in self.values))
+        return UnitFlows(self.owner, remote, local)
+
+
+def mac_recipe(topology: Topology, vni: int, mac: int, timing: Timing) -> Recipe | None:
     """Where a MAC is, for all hosts of its network: a registered VM wins over a learned MAC."""
     network = topology.networks.get(vni)
     if network is None:
@@ -94,57 +116,110 @@ def mac_unit(topology: Topology, vni: int, mac: int, timing: Timing) -> UnitFlow
     return None
 
 
-def _registered(topology: Topology, network: Network, vm: Vm) -> UnitFlows:
-    vni, mac, vtep = network.vni, vm.mac, topology.vtep_of(vm.host)
-    remote = () if vtep is None else (registered_unicast(vni, mac, vtep),)
+def _registered(topology: Topology, network: Network, vm: Vm) -> Recipe:
+    vni, vtep = network.vni, topology.vtep_of(vm.host)
+    mac = vm.mac.to_bytes(6, "big")
+    where = () if vtep is None else (vtep.packed,)
     if isinstance(vm.host, Foreign):
-        heard = () if vtep is None else (foreign_registered(vni, mac, vtep),)
-        return UnitFlows(None, (*remote, *heard))
-    if network.port_security:
-        ips = (*vm.ips, *(vip.ip for vip in topology.vips_of(vni, mac)))
-        sends = tuple(secure_sender(vni, mac, ips))
-    else:
-        sends = registered_source(network, mac)
-    return UnitFlows(vm.host, remote, (*sends, local_unicast(vni, mac), source_guard(vni, mac)))
+
+        def behind(mac: int, *vtep: int) -> tuple[Flows, Flows]:
+            flows = (registered_unicast, foreign_registered)
+            return tuple(flow(vni, mac, _vtep(low)) for low in vtep for flow in flows), ()
+
+        return Recipe(None, ("VM behind a VTEP", len(where)), (mac, *where), behind)
+
+    def here(mac: int) -> Flows:
+        return (local_unicast(vni, mac), source_guard(vni, mac))
+
+    def there(mac: int, vtep: Iterable[int]) -> Flows:
+        return tuple(registered_unicast(vni, mac, _vtep(low)) for low in vtep)
+
+    if not network.port_security:
+
+        def plain(mac: int, *vtep: int) -> tuple[Flows, Flows]:
+            return there(mac, vtep), (*registered_source(network, mac), *here(mac))
+
+        return Recipe(vm.host, ("VM", len(where)), (mac, *where), plain)
+
+    ips = (*vm.ips, *(vip.ip for vip in topology.vips_of(vni, vm.mac)))
+    families = _families(ips)
+
+    def secured(mac: int, local: int, *rest: int) -> tuple[Flows, Flows]:
+        own, vtep = _ips(families, rest), rest[len(families) :]
+        sends = secure_sender(vni, Mac(mac), own, Ip(local))
+        return there(mac, vtep), (*sends, *here(mac))
+
+    values = (mac, link_local(vm.mac).packed, *(ip.packed for ip in ips), *where)
+    return Recipe(vm.host, ("secured VM", families, len(where)), values, secured)
 
 
-def _learned(
-    topology: Topology, network: Network, learned: LearnedMac, timing: Timing
-) -> UnitFlows:
-    vni, mac, vtep = network.vni, learned.mac, topology.vtep_of(learned.host)
-    remote = () if vtep is None else (learned_unicast(vni, mac, vtep, timing),)
+def _learned(topology: Topology, network: Network, learned: LearnedMac, timing: Timing) -> Recipe:
+    vni, vtep = network.vni, topology.vtep_of(learned.host)
     ips = tuple(ip for ip, _seen_s in learned.ips)
-    if isinstance(learned.host, Foreign):
-        heard = () if vtep is None else foreign_learned(vni, mac, vtep, ips, timing)
-        return UnitFlows(None, (*remote, *heard))
-    local = learned_source(network, mac, timing)
-    for ip in ips:
-        local += learned_binding(network, mac, ip, timing)
-    return UnitFlows(learned.host, remote, local)
+    families = _families(ips)
+    foreign = isinstance(learned.host, Foreign)
+
+    def make(mac: int, *rest: int) -> tuple[Flows, Flows]:
+        own, vtep = _ips(families, rest), [_vtep(low) for low in rest[len(families) :]]
+        remote = tuple(learned_unicast(vni, mac, there, timing) for there in vtep)
+        if foreign:
+            for there in vtep:
+                remote += foreign_learned(vni, mac, there, own, timing)
+            return remote, ()
+        local = learned_source(network, mac, timing)
+        for ip in own:
+            local += learned_binding(network, mac, ip, timing)
+        return remote, local
+
+    where = () if vtep is None else (vtep.packed,)
+    values = (learned.mac.to_bytes(6, "big"), *(ip.packed for ip in ips), *where)
+    return Recipe(_owner(learned), ("learned", foreign, families, len(where)), values, make)
 
 
-def ip_unit(topology: Topology, vni: int, ip: int, timing: Timing) -> UnitFlows | None:
+def _families(ips: Iterable[Ip]) -> tuple[bool, ...]:
+    return tuple(ip.is_v4 for ip in ips)
+
+
+def _ips(families: Sequence[bool], values: Sequence[int]) -> tuple[Ip, ...]:
+    return tuple(_ip(v4, value) for v4, value in zip(families, values, strict=False))
+
+
+def _ip(is_v4: bool, value: int) -> Ip:
+    return Ip.v4(value) if is_v4 else Ip(value)
+
+
+def _vtep(low32: int) -> VtepIp:
+    return VtepIp(VtepIp.v4(low32))
+
+
+def ip_recipe(topology: Topology, vni: int, ip: int, timing: Timing) -> Recipe | None:
     """Who answers for an IP, for all hosts of its network: registered wins over learned."""
     network = topology.networks.get(vni)
     if network is None:
         return None
     address = Ip(ip)
+    v4 = address.is_v4
     owner = owner_of(topology, vni, ip)
     if owner is None or not answers(network, owner):
         declared = isinstance(owner, Vm) or (vni, ip) in topology.vips
         if declared and network.unknown_arp == "drop" and network.subnet_of(address):
-            return UnitFlows(None, (known_neighbour(vni, address),))
+
+            def known(ip: int) -> tuple[Flows, Flows]:
+                return (known_neighbour(vni, _ip(v4, ip)),), ()
+
+            return Recipe(None, ("known IP", v4), (address.packed,), known)
         return None
+
+    def registered(mac: int, ip: int) -> tuple[Flows, Flows]:
+        return _registered_ip(vni, mac, _ip(v4, ip))
+
+    def learned(mac: int, ip: int) -> tuple[Flows, Flows]:
+        return _learned_ip(vni, mac, _ip(v4, ip), timing), ()
+
+    values = (owner.mac.to_bytes(6, "big"), address.packed)
     if isinstance(owner, Vm):
-        return _registered_ip(vni, owner, address)
-    if address.is_v4:
-        flows: tuple[Flow, ...] = (
-            learned_gratuitous_arp(vni, address, timing),
-            learned_arp_responder(vni, owner.mac, address, timing),
-        )
-    else:
-        flows = learned_nd_responder(vni, owner.mac, address, timing)
-    return UnitFlows(_owner(owner), flows)
+        return Recipe(_owner(owner), ("IP", v4), values, registered)
+    return Recipe(_owner(owner), ("learned IP", v4), values, learned)
 
 
 def owner_of(topology: Topology, vni: int, ip: int) -> Vm | LearnedMac | None:
@@ -168,14 +243,22 @@ def _owner(fact: Vm | LearnedMac) -> int | None:
     return None if isinstance(fact.host, Foreign) else fact.host
 
 
-def _registered_ip(vni: int, vm: Vm, ip: Ip) -> UnitFlows:
+def _registered_ip(vni: int, mac: int, ip: Ip) -> tuple[Flows, Flows]:
     if not ip.is_v4:
-        return UnitFlows(_owner(vm), nd_responder(vni, vm.mac, ip), (local_nd(vni, ip),))
+        return nd_responder(vni, mac, ip), (local_nd(vni, ip),)
     gratuitous = gratuitous_arp(vni, ip)
-    return UnitFlows(
-        _owner(vm),
-        (gratuitous, arp_responder(vni, vm.mac, ip)),
+    return (
+        (gratuitous, arp_responder(vni, mac, ip)),
         (gratuitous, arp_probe(vni, ip), local_arp(vni, ip)),
+    )
+
+
+def _learned_ip(vni: int, mac: int, ip: Ip, timing: Timing) -> Flows:
+    if not ip.is_v4:
+        return learned_nd_responder(vni, mac, ip, timing)
+    return (
+        learned_gratuitous_arp(vni, ip, timing),
+        learned_arp_responder(vni, mac, ip, timing),
     )
 
 

@@ -67,9 +67,12 @@ def split() -> Iterator[Flow]:
         yield Flow(Kind.SPLIT, Table.SPLIT, IP_PRIORITY, match(destination), (), goto)
 
 
-def secure_sender(vni: int, mac: Mac, ips: tuple[Ip, ...]) -> Iterator[Flow]:
-    """A registered VM sends as itself: its MAC, its IPs, and what it must before it has one."""
-    own = (*(ip for ip in ips if not ip.is_v4), link_local(mac))
+def secure_sender(vni: int, mac: Mac, ips: tuple[Ip, ...], local: Ip) -> Iterator[Flow]:
+    """A registered VM sends as itself: its MAC, its IPs, and what it must before it has one.
+
+    ``local`` is its link-local address.
+    """
+    own = (*(ip for ip in ips if not ip.is_v4), local)
     yield from _claims(vni, mac, [ip for ip in ips if ip.is_v4], own)
     yield from _sources(vni, mac, ips, own)
 

@@ -134,10 +134,7 @@ def encode_flow(flow: Flow) -> bytes:
         body += pack("!HH4x", 4, 8 + len(actions)) + actions
     if flow.goto is not None:
         body += pack("!HHB3x", 1, 8, flow.goto)
-    terms = pack("!BHH", flow.table, flow.priority, flow.hard_timeout_s)
-    if flow.idle_timeout_s:
-        terms += pack("!HH", flow.idle_timeout_s, SEND_FLOW_REMOVED)
-    digest = blake2b(terms + body, digest_size=6).digest()
+    digest = blake2b(hashed_terms(flow) + body, digest_size=6).digest()
     cookie = COOKIE_OWNER << 56 | flow.kind << 48 | int.from_bytes(digest, "big")
     head = _FLOW_MOD.pack(
         VERSION,
@@ -157,6 +154,14 @@ def encode_flow(flow: Flow) -> bytes:
         SEND_FLOW_REMOVED if flow.idle_timeout_s else 0,
     )
     return head + body
+
+
+def hashed_terms(flow: Flow) -> bytes:
+    """What a cookie's hash covers besides match and actions."""
+    terms = pack("!BHH", flow.table, flow.priority, flow.hard_timeout_s)
+    if flow.idle_timeout_s:
+        terms += pack("!HH", flow.idle_timeout_s, SEND_FLOW_REMOVED)
+    return terms
 
 
 def idle_timeout_of(add: bytes) -> int:

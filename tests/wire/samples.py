@@ -16,7 +16,7 @@ from controller.bridges import (
     service_flows,
     vtep_flows,
 )
-from controller.desired import conversation, ip_unit, mac_unit
+from controller.desired import conversation, ip_recipe, mac_recipe
 from controller.flow import FloodGroup, Flow
 from controller.neighbours import nd_trial
 from controller.terms import Timing
@@ -118,15 +118,17 @@ def every_flow() -> list[Flow]:
             vm, network = there.vms[vni, mac], there.networks[vni]
             flows += service_flows(there, BRIDGE, network, vm)
     for key in (*there.vms, *there.learned):
-        unit = mac_unit(there, *key, TIMING)
-        assert unit is not None
+        recipe = mac_recipe(there, *key, TIMING)
+        assert recipe is not None
+        unit = recipe.flows()
         flows += (*unit.remote, *unit.local)
         if key[0] == LAZY:
             flows += conversation(unit, SELF)
     for vni in (BLUE, SECURE, LAZY):
         for ip in (*IPS, *(ip for ip, _seen_s in LEARNED_IPS), *VIPS):
-            answering = ip_unit(there, vni, ip, TIMING)
-            if answering is not None:
+            recipe = ip_recipe(there, vni, ip, TIMING)
+            if recipe is not None:
+                answering = recipe.flows()
                 flows += (*answering.remote, *answering.local)
                 flows += conversation(answering, SELF) if vni == LAZY else ()
     return list(dict.fromkeys(flows))
