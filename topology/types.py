@@ -123,7 +123,7 @@ class Ip(_BoundedInt):
         ip = _parse_ip(text, field)
         if not ip.is_station:
             raise InvalidValue(
-                field, f"{text} is a group, broadcast or null address, not a station's"
+                field, f"{text} is a group, broadcast, loopback or null address, not a station's"
             )
         return ip
 
@@ -140,7 +140,7 @@ class Ip(_BoundedInt):
     def is_station(self) -> bool:
         """Whether one station can own it (RFC 1122 3.2.1.3, RFC 4291 2.7)."""
         if self.is_v4:
-            return 0 < self.low32 < 0xE0000000
+            return 0 < self.low32 < 0xE0000000 and self.low32 >> 24 != 127
         return self > 1 and self >> 120 != 0xFF
 
     @property
