@@ -21,7 +21,6 @@ from controller.flow import (
     Meter,
     Output,
     PopVlan,
-    PushVlan,
     SetField,
     match,
 )
@@ -47,7 +46,7 @@ from controller.sources import (
     unknown_source,
     vip_claim,
 )
-from controller.terms import group_id
+from controller.terms import group_id, to_local_vlan
 from topology.model import Host, Network, Remote, Topology, Vm
 from topology.types import Dpid, Ip, VtepIp
 
@@ -316,15 +315,12 @@ def deliver(bridge: Bridge, network: Network) -> Iterator[Flow]:
     """What a tunnel brings goes to br-int, on the network's local VLAN, and nowhere else."""
     if bridge.patch_port is None:
         return
-    tag: tuple[Action, ...] = ()
-    if network.vlan is not None:
-        tag = (PushVlan(), SetField(Field.VLAN_VID, network.vlan))
     yield Flow(
         Kind.DELIVER,
         Table.TO_LOCAL,
         DELIVER_PRIORITY,
         match((Field.TUN_ID, network.vni)),
-        (*tag, Output(bridge.patch_port)),
+        (*to_local_vlan(network), Output(bridge.patch_port)),
     )
 
 

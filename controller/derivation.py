@@ -78,7 +78,7 @@ class Derivation:
                 case Host():
                     self._host_changed(delta, fact.dpid)
                 case Vtep():
-                    self._vtep_changed(delta, fact.ip)
+                    self._vtep_changed(fact)
                 case Vip():
                     self._vip_changed(delta)
                 case _:
@@ -127,13 +127,12 @@ class Derivation:
             if vm is not None:
                 self._refresh_services(vni, mac, {int(vm.host)})
 
-    def _vtep_changed(self, delta: Delta, ip: VtepIp) -> None:
-        vteps = [fact for fact in (delta.before, delta.after) if isinstance(fact, Vtep)]
-        place = vteps[0].location
+    def _vtep_changed(self, vtep: Vtep) -> None:
+        place = vtep.location
         for key in (*self.topology.vms_on(place), *self.topology.learned_on(place)):
             self._touch_mac(*key)
             self._touch_ips(key[0], self._ips_of([key]))
-        if delta.after is None:
+        if vtep.ip not in self.topology.vteps:
             for key in list(self.topology.learned_on(place)):
                 self.apply(Remove(LearnedMac, key))
         for replica in self.replicas.values():
@@ -156,10 +155,8 @@ class Derivation:
             keys: set[MacKey] = {*self.topology.vms_in(vni), *self.topology.learned_in(vni)}
             for key in keys:
                 self._touch_mac(*key)
-            self._touch_ips(vni, self._ips_of(keys))
-            for vni_, ip in list(self.topology.vips):
-                if vni_ == vni:
-                    self._touch_ips(vni, {ip})
+            vips = {ip for of, ip in self.topology.vips if of == vni}
+            self._touch_ips(vni, self._ips_of(keys) | vips)
         for replica in self.replicas.values():
             self._refresh_network(replica, vni)
             self._refresh_foreign(replica, vni)
@@ -215,14 +212,18 @@ class Derivation:
         table = self.tables.get(vni)
         if table is None:
             return
-        if recipe is None or not self._is_reactive(vni):
-            unit = None if recipe is None else self._cast(vni, recipe)
-        else:
+        reactive = self._is_reactive(vni)
+        if recipe is None:
+            unit = None
+        elif reactive:
             unit = Unit.of(_without_conversations(recipe.flows()))
-        if self._is_reactive(vni):
+        else:
+            unit = self._cast(vni, recipe)
+        if reactive:
             for replica in self.replicas.values():
-                replica.revise((vni, *key), _conversation(replica, recipe))
-                self.woken.add(replica.dpid)
+                if replica.talks((vni, *key)):
+                    replica.revise((vni, *key), _conversation(replica, recipe))
+                    self.woken.add(replica.dpid)
         if table.put(key, unit, renew=renew):
             for dpid, replica in self.replicas.items():
                 if vni in replica.tables:

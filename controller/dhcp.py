@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from struct import Struct, unpack
+from struct import Struct
 
+from controller.frames import checksum
 from topology.errors import InvalidValue
 from topology.types import Ip
 
@@ -105,7 +106,7 @@ def _message_in(frame: bytes, station: bytes, server: int) -> bytes | None:
     udp_at = (version & 0xF) * 4
     if version >> 4 != 4 or udp_at < _IP.size or not udp_at + _UDP.size <= total_bytes <= len(ip):
         return None
-    if protocol != _IP_PROTO_UDP or fragment & _FRAGMENT or _checksum(ip[:udp_at]) != 0:
+    if protocol != _IP_PROTO_UDP or fragment & _FRAGMENT or checksum(ip[:udp_at]) != 0:
         return None
     if to_ip not in (_BROADCAST_IP, server):
         return None
@@ -240,18 +241,9 @@ def _frame(message: bytes, from_ip: int, from_mac: bytes, to_ip: int, to_mac: by
     pseudo = Struct("!IIHH").pack(from_ip, to_ip, _IP_PROTO_UDP, udp_bytes)
     ports = (_SERVER_PORT, _CLIENT_PORT, udp_bytes)
     # Computed zero goes as all ones: zero would say that there is no checksum.
-    udp_sum = _checksum(pseudo + _UDP.pack(*ports, 0) + message) or 0xFFFF
+    udp_sum = checksum(pseudo + _UDP.pack(*ports, 0) + message) or 0xFFFF
     total_bytes = _IP.size + udp_bytes
     before = (0x45, 0, total_bytes, 0, _DONT_FRAGMENT, 64, _IP_PROTO_UDP)
-    ip_sum = _checksum(_IP.pack(*before, 0, from_ip, to_ip))
+    ip_sum = checksum(_IP.pack(*before, 0, from_ip, to_ip))
     ip = _IP.pack(*before, ip_sum, from_ip, to_ip)
     return _ETH.pack(to_mac, from_mac, _ETH_TYPE_IP) + ip + _UDP.pack(*ports, udp_sum) + message
-
-
-def _checksum(data: bytes) -> int:
-    """RFC 1071; zero over data that holds its own right checksum."""
-    data += b"\0" * (len(data) % 2)
-    total: int = sum(unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF

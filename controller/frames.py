@@ -7,15 +7,15 @@ what could be read is used, the rest is absent.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from struct import Struct
+from struct import Struct, unpack
 
 from controller.flow import ETH_TYPE_ARP, ETH_TYPE_IPV6
+from controller.terms import ADVERTISEMENT, PROTO_ICMPV6, SOLICITATION
 
 _ARP = Struct("!HHBBH6sI6sI")
 ARP_BYTES = _ARP.size
 ETH_TYPE_RARP = 0x8035
 _IPV6_BYTES, _ND_BYTES = 40, 24
-_ICMPV6, SOLICITATION, ADVERTISEMENT = 58, 135, 136
 _SOURCE_OPTION, _TARGET_OPTION = 1, 2
 _SOLICITED, _OVERRIDE = 1 << 30, 1 << 29
 _ALL_NODES, _ALL_NODES_MAC = 0xFF02 << 112 | 1, 0x333300000001
@@ -104,7 +104,7 @@ def _nd(payload: bytes) -> Nd | None:
         return None
     message = payload[_IPV6_BYTES:]
     kind = message[0]
-    if payload[6] != _ICMPV6 or payload[7] != 255 or kind not in (SOLICITATION, ADVERTISEMENT):
+    if payload[6] != PROTO_ICMPV6 or payload[7] != 255 or kind not in (SOLICITATION, ADVERTISEMENT):
         return None
     wanted = _SOURCE_OPTION if kind == SOLICITATION else _TARGET_OPTION
     return Nd(
@@ -143,9 +143,9 @@ def advertisement(mac: int, target: int, asked: Nd, asker_mac: int) -> bytes:
     )
     addresses = target.to_bytes(16, "big") + destination.to_bytes(16, "big")
     unsummed = bytes((ADVERTISEMENT, 0, 0, 0)) + body
-    pseudo = addresses + len(unsummed).to_bytes(4, "big") + bytes((0, 0, 0, _ICMPV6))
-    summed = bytes((ADVERTISEMENT, 0)) + _checksum(pseudo + unsummed) + body
-    header = b"\x60\0\0\0" + len(summed).to_bytes(2, "big") + bytes((_ICMPV6, 255)) + addresses
+    pseudo = addresses + len(unsummed).to_bytes(4, "big") + bytes((0, 0, 0, PROTO_ICMPV6))
+    summed = bytes((ADVERTISEMENT, 0)) + checksum(pseudo + unsummed).to_bytes(2, "big") + body
+    header = b"\x60\0\0\0" + len(summed).to_bytes(2, "big") + bytes((PROTO_ICMPV6, 255)) + addresses
     ethernet = eth_dst.to_bytes(6, "big") + mac.to_bytes(6, "big")
     return ethernet + ETH_TYPE_IPV6.to_bytes(2, "big") + header + summed
 
@@ -167,9 +167,10 @@ def arp_answer(mac: int, asked: Arp, asker_mac: int) -> bytes:
     return (ethernet + ETH_TYPE_ARP.to_bytes(2, "big") + packed).ljust(60, b"\0")
 
 
-def _checksum(data: bytes) -> bytes:
-    """The Internet checksum (RFC 1071) of an even number of bytes."""
-    total = sum(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
+def checksum(data: bytes) -> int:
+    """The Internet checksum (RFC 1071); zero over data that holds its own right checksum."""
+    data += b"\0" * (len(data) % 2)
+    total: int = sum(unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return (~total & 0xFFFF).to_bytes(2, "big")
+    return total ^ 0xFFFF

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from controller.frames import ADVERTISEMENT, Frame
+from controller.frames import Frame
 from controller.moves import Moves, Verdict
+from controller.terms import ADVERTISEMENT
 from topology.model import LearnedMac, MacKey, Topology, Vip
 from topology.types import Foreign, Ip, Location, Mac, Vni
 

@@ -11,13 +11,13 @@ from controller.bridges import Egress, dhcp_server
 from controller.derivation import Derivation
 from controller.desired import answers, owner_of
 from controller.events import Effects
-from controller.flow import Action, Field, Group, Output, PushVlan, SetField
-from controller.frames import ADVERTISEMENT, SOLICITATION, Frame, untagged
+from controller.flow import Field, Group, Output, SetField
+from controller.frames import Frame, untagged
 from controller.learning import Lesson, Limits
 from controller.moves import Moves
 from controller.pipeline import DHCP_MAC, Kind
 from controller.replica import Replica
-from controller.terms import ARP_REQUEST, group_id
+from controller.terms import ADVERTISEMENT, ARP_REQUEST, SOLICITATION, group_id, to_local_vlan
 from controller.wire import encode
 from controller.wire.decode import PacketIn
 from topology.model import LearnedMac, Network, Put, Remove, Vm
@@ -127,8 +127,7 @@ class PacketIns:
             if self._goes_on(network, Ip(nd.target), replica):
                 self._flood(replica, network, packet.frame)
         elif mac != frame.eth_src:
-            answer = frames.advertisement(mac, nd.target, nd, frame.eth_src)
-            self._to_vm(replica, network, answer)
+            self._answer(replica, network, frame, mac)
 
     def _answering(self, network: Network, ip: Ip, asked: Replica) -> Mac | None:
         """Whose MAC the flows would answer with on this host."""
@@ -154,10 +153,8 @@ class PacketIns:
         """Hand a frame to br-int, on the network's local VLAN."""
         patch = replica.bridge.patch_port
         if patch is not None:
-            tag: tuple[Action, ...] = ()
-            if network.vlan is not None:
-                tag = (PushVlan(), SetField(Field.VLAN_VID, network.vlan))
-            replica.send(encode.packet_out((*tag, Output(patch)), frame))
+            actions = (*to_local_vlan(network), Output(patch))
+            replica.send(encode.packet_out(actions, frame))
 
     def _flood(self, replica: Replica, network: Network, frame: bytes) -> None:
         """Send a frame on as its flow would have."""

@@ -200,11 +200,14 @@ class Replica:
             for add in unit.remote:
                 self._conversations[encode.cookie_of(add)] = key
 
+    def talks(self, key: Conversation) -> bool:
+        """Whether this conversation goes on here."""
+        return key in self.private.units
+
     def revise(self, key: Conversation, flows: Iterable[Flow]) -> None:
-        """The facts behind a conversation changed: its flows follow them, or go."""
-        if key in self.private.units:
-            self.hang_up(key)
-            self.converse(key, flows)
+        """The facts behind a conversation that goes on changed: its flows follow them, or go."""
+        self.hang_up(key)
+        self.converse(key, flows)
 
     def hang_up(self, key: Conversation) -> None:
         """A conversation is over."""

@@ -31,7 +31,7 @@ from controller.flow import (
     SetField,
     ofctl_match,
 )
-from controller.frames import ADVERTISEMENT, SOLICITATION, Arp, Nd
+from controller.frames import Arp, Nd
 from controller.journey import (
     Ambiguous,
     Delivery,
@@ -45,6 +45,7 @@ from controller.journey import (
 )
 from controller.pipeline import Table
 from controller.replica import Replica
+from controller.terms import ADVERTISEMENT, PROTO_ICMPV6, PROTO_UDP, SOLICITATION
 from controller.wire import encode
 from controller.wire.readback import read_buckets, read_flow
 from topology.types import Dpid, Foreign, Location, VtepIp
@@ -54,7 +55,6 @@ Wiring: TypeAlias = Mapping[tuple[int, int], Far]  # (dpid, tunnel port) -> far 
 
 _VLAN_ID = 0xFFF
 _ARP_FIELDS = (Field.ARP_OP, Field.ARP_SHA, Field.ARP_SPA, Field.ARP_THA, Field.ARP_TPA)
-_ICMPV6, _UDP = 58, 17
 _SOLICITED = 1 << 30
 
 
@@ -190,7 +190,7 @@ def _nd_fields(nd: Nd) -> dict[Field, int]:
     option_type = 0 if not nd.link_layer else 1 if nd.kind == SOLICITATION else 2
     return {
         Field.ETH_TYPE: ETH_TYPE_IPV6,
-        Field.IP_PROTO: _ICMPV6,
+        Field.IP_PROTO: PROTO_ICMPV6,
         Field.IPV6_SRC: nd.source,
         Field.IPV6_DST: nd.destination,
         Field.ICMPV6_TYPE: nd.kind,
@@ -221,9 +221,9 @@ def _ip_fields(ip: IpHeader) -> dict[Field, int]:
         fields |= {Field.IPV4_SRC: ip.src.low32, Field.IPV4_DST: ip.dst.low32}
     else:
         fields |= {Field.IPV6_SRC: int(ip.src), Field.IPV6_DST: int(ip.dst)}
-        if ip.proto == _ICMPV6:
+        if ip.proto == PROTO_ICMPV6:
             fields |= {Field.ICMPV6_TYPE: ip.icmp_type, Field.ICMPV6_CODE: 0}
-    if ip.proto == _UDP:
+    if ip.proto == PROTO_UDP:
         fields |= {Field.UDP_SRC: ip.sport, Field.UDP_DST: ip.dport}
     return fields
 

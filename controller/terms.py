@@ -10,9 +10,11 @@ from controller.flow import (
     ETH_TYPE_IPV6,
     NO_VLAN,
     VLAN_PRESENT,
+    Action,
     CopyToController,
     Field,
     Flow,
+    PushVlan,
     SetField,
     Term,
 )
@@ -87,6 +89,13 @@ def local_vlan(network: Network) -> Term:
     if network.vlan is None:
         return NO_VLAN
     return (Field.VLAN_VID, VLAN_PRESENT | network.vlan, None)
+
+
+def to_local_vlan(network: Network) -> tuple[Action, ...]:
+    """Put an untagged frame on the network's local VLAN, if it has one."""
+    if network.vlan is None:
+        return ()
+    return (PushVlan(), SetField(Field.VLAN_VID, network.vlan))
 
 
 def enter(network: Network) -> SetField:

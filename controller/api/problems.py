@@ -49,6 +49,12 @@ def invalid(field: str, reason: str) -> Problem:
     return invalid_fields([FieldError(field, reason)])
 
 
+def agree(field: str, said: object, there: object, what: str) -> None:
+    """Refuse a body that says another value than its path; it may say the same again."""
+    if said is not None and said != there:
+        raise invalid(field, f"{said} is not the {what} of the path, {there}")
+
+
 def invalid_fields(
     errors: Sequence[FieldError], extra: Mapping[str, object] | None = None
 ) -> Problem:

@@ -9,7 +9,7 @@ from webob import Response
 from controller.api.answers import answer, written
 from controller.api.call import Call
 from controller.api.paging import Place, page, page_of
-from controller.api.problems import invalid
+from controller.api.problems import agree, invalid
 from controller.api.schemas import HostBody, read
 from controller.api.shown import show_flow, show_host
 from topology.draft import Draft, Outcome
@@ -38,8 +38,7 @@ def put(call: Call) -> Response:
     call.allow_only_wait()
     dpid = call.path_dpid() or _known_dpid(call)
     body = read(HostBody, call.body())
-    if body.dpid is not None and body.dpid != dpid:
-        raise invalid("dpid", f"{body.dpid} is not the host of the path, {dpid}")
+    agree("dpid", body.dpid, dpid, "host")
     remotes = body.remotes()
 
     def plan(draft: Draft) -> tuple[Host, Outcome]:

@@ -7,7 +7,7 @@ from webob import Response
 from controller.api.answers import answer, written
 from controller.api.call import Call
 from controller.api.paging import Place, page
-from controller.api.problems import invalid
+from controller.api.problems import agree
 from controller.api.schemas import NetworkBody, read
 from controller.api.shown import show_network
 from topology.draft import Draft, Outcome
@@ -39,8 +39,7 @@ def put(call: Call) -> Response:
     call.allow_only_wait()
     vni = call.path_vni()
     body = read(NetworkBody, call.body())
-    if body.vni is not None and body.vni != vni:
-        raise invalid("vni", f"{body.vni} is not the network of the path, {vni}")
+    agree("vni", body.vni, vni, "network")
     unpinned = body.fact(vni)
 
     def plan(draft: Draft) -> tuple[Network, Outcome]:

@@ -7,7 +7,7 @@ from webob import Response
 from controller.api.answers import answer, written
 from controller.api.call import Call
 from controller.api.paging import Place, page
-from controller.api.problems import invalid
+from controller.api.problems import agree
 from controller.api.schemas import VipBody, read
 from controller.api.shown import show_vip
 from topology.draft import Draft, Outcome
@@ -40,10 +40,8 @@ def put(call: Call) -> Response:
     call.allow_only_wait()
     vni, ip = call.path_vni(), call.path_ip()
     body = read(VipBody, call.body())
-    if body.vni is not None and body.vni != vni:
-        raise invalid("vni", f"{body.vni} is not the network of the path, {vni}")
-    if body.ip is not None and body.ip != ip:
-        raise invalid("ip", f"{body.ip} is not the address of the path, {ip}")
+    agree("vni", body.vni, vni, "network")
+    agree("ip", body.ip, ip, "address")
     wanted = body.fact(vni, ip)
 
     def plan(draft: Draft) -> tuple[Vip, Outcome]:

@@ -9,7 +9,7 @@ from webob import Response
 from controller.api.answers import answer, written
 from controller.api.call import Call
 from controller.api.paging import Place, page
-from controller.api.problems import invalid
+from controller.api.problems import agree
 from controller.api.schemas import VmBody, VmPutBody, read
 from controller.api.shown import show_vm
 from topology.draft import Draft, Outcome
@@ -101,10 +101,8 @@ def put(call: Call) -> Response:
     call.allow_only_wait()
     vni, mac = call.path_vni(), call.path_mac()
     body = read(VmPutBody, call.body())
-    if body.vni is not None and body.vni != vni:
-        raise invalid("vni", f"{body.vni} is not the network of the path, {vni}")
-    if body.mac is not None and body.mac != mac:
-        raise invalid("mac", f"{body.mac} is not the MAC of the path, {mac}")
+    agree("vni", body.vni, vni, "network")
+    agree("mac", body.mac, mac, "MAC")
 
     def plan(draft: Draft) -> tuple[Vm, Outcome]:
         there = draft.vm((vni, mac))

@@ -7,7 +7,7 @@ from webob import Response
 from controller.api.answers import answer, written
 from controller.api.call import Call
 from controller.api.paging import Place, page
-from controller.api.problems import invalid
+from controller.api.problems import agree
 from controller.api.schemas import VtepBody, read
 from controller.api.shown import show_vtep
 from topology.draft import Draft, Outcome
@@ -39,8 +39,7 @@ def put(call: Call) -> Response:
     call.allow_only_wait()
     ip = call.path_vtep()
     body = read(VtepBody, call.body())
-    if body.vtep is not None and body.vtep != ip:
-        raise invalid("vtep", f"{body.vtep} is not the address of the path, {ip}")
+    agree("vtep", body.vtep, ip, "address")
 
     def plan(draft: Draft) -> tuple[Vtep, Outcome]:
         vtep = body.fact(ip, draft)
