@@ -49,7 +49,8 @@ from topology.types import VtepIp
 class Derivation:
     """The facts, the tables that follow from them, and who is to be woken for it.
 
-    ``replicas`` are the connected switches, by dpid; ``woken`` collects those whose tables moved.
+    ``replicas`` are the connected switches, by dpid. ``woken`` collects those that have something
+    to be sent; ``spread`` adds to them the followers of the shared tables that moved.
     """
 
     def __init__(self, timing: Timing) -> None:
@@ -59,7 +60,18 @@ class Derivation:
         self.replicas: dict[int, Replica] = {}
         self.ages = Ages(timing.learn_s)
         self.woken: set[int] = set()
+        self._moved: set[int] = set()
         self._molds: dict[int, dict[Hashable, tuple[Mold, Mold]]] = {}
+        self._old_molds: dict[int, dict[Hashable, tuple[Mold, Mold]]] = {}
+
+    def spread(self) -> None:
+        """Tell the followers of each shared table that moved."""
+        for vni in self._moved:
+            table = self.tables.get(vni)
+            for dpid in () if table is None else table.cursors:
+                self.replicas[dpid].moved_on(vni)
+                self.woken.add(dpid)
+        self._moved.clear()
 
     def apply(self, change: Change) -> None:
         """Take one change of the facts, and put what follows from it into the tables."""
@@ -149,7 +161,7 @@ class Derivation:
             self.ages.note(delta.after)
 
     def _network_changed(self, vni: int) -> None:
-        self._molds.pop(vni, None)
+        self._old_molds[vni] = self._molds.pop(vni, {})
         if vni in self.topology.networks:
             self.tables.setdefault(vni, FlowTable())
             keys: set[MacKey] = {*self.topology.vms_in(vni), *self.topology.learned_in(vni)}
@@ -157,12 +169,12 @@ class Derivation:
                 self._touch_mac(*key)
             vips = {ip for of, ip in self.topology.vips if of == vni}
             self._touch_ips(vni, self._ips_of(keys) | vips)
-        for replica in self.replicas.values():
-            self._refresh_network(replica, vni)
-            self._refresh_foreign(replica, vni)
-            for key in self.topology.vms_on(replica.dpid):
-                if key[0] == vni:
-                    self._refresh_service(replica, *key)
+        del self._old_molds[vni]
+        for dpid in {*self.topology.members(vni), *self._cursors(vni)} & self.replicas.keys():
+            self._refresh_network(self.replicas[dpid], vni)
+            self._refresh_foreign(self.replicas[dpid], vni)
+        for key in self.topology.vms_in(vni):
+            self._refresh_services(*key, (int(self.topology.vms[key].host),))
         if vni not in self.topology.networks:
             self.tables.pop(vni, None)
             for key in list(self.topology.learned_in(vni)):
@@ -195,11 +207,14 @@ class Derivation:
                 self._refresh_vteps(replica, {v for v in (before, after) if v is not None})
 
     def _membership_changed(self, vni: int, dpids: Iterable[int]) -> None:
-        changed = set(dpids)
-        for dpid, replica in self.replicas.items():
-            if dpid in changed or vni in replica.tables:
-                self._refresh_network(replica, vni)
-                self._refresh_foreign(replica, vni)
+        for dpid in {*dpids, *self._cursors(vni)} & self.replicas.keys():
+            self._refresh_network(self.replicas[dpid], vni)
+            self._refresh_foreign(self.replicas[dpid], vni)
+
+    def _cursors(self, vni: int) -> Iterable[int]:
+        """The dpids of the switches that follow a network's table."""
+        table = self.tables.get(vni)
+        return () if table is None else table.cursors
 
     def _touch_mac(self, vni: int, mac: int, *, renew: bool = False) -> None:
         self._put(vni, ("mac", mac), mac_recipe(self.topology, vni, mac, self.timing), renew=renew)
@@ -220,28 +235,40 @@ class Derivation:
         else:
             unit = self._cast(vni, recipe)
         if reactive:
-            for replica in self.replicas.values():
+            for replica in self._followers(vni):
                 if replica.talks((vni, *key)):
                     replica.revise((vni, *key), _conversation(replica, recipe))
                     self.woken.add(replica.dpid)
         if table.put(key, unit, renew=renew):
-            for dpid, replica in self.replicas.items():
-                if vni in replica.tables:
-                    self.woken.add(dpid)
+            self._moved.add(vni)
+
+    def _followers(self, vni: int) -> list[Replica]:
+        """The connected switches that follow a network's table."""
+        return [self.replicas[dpid] for dpid in self._cursors(vni)]
 
     def _cast(self, vni: int, recipe: Recipe) -> Unit:
         """The unit's bytes, poured into the mold of its shape."""
-        molds = self._molds.setdefault(vni, {})
-        mold = molds.get(recipe.shape)
-        if mold is None:
-            make = recipe.make
-            widths = tuple(map(len, recipe.values))
-            mold = molds[recipe.shape] = (
-                Mold(lambda *values: make(*values)[0], *widths),
-                Mold(lambda *values: make(*values)[1], *widths),
-            )
-        remote, local = mold
-        return Unit(recipe.owner, remote.pour(recipe.values), local.pour(recipe.values))
+        molds = self._molds.get(vni)
+        if molds is None:
+            molds = self._molds[vni] = {}
+        pair = molds.get(recipe.shape)
+        if pair is None:
+            pair = molds[recipe.shape] = self._mold(vni, recipe)
+        remote, local = pair
+        if not local:
+            return Unit(recipe.owner, remote.pour(recipe.values))
+        return Unit(recipe.owner, remote.pour(recipe.values), b"".join(recipe.values), local)
+
+    def _mold(self, vni: int, recipe: Recipe) -> tuple[Mold, Mold]:
+        """The remote and the local mold of a shape; the same as before where they are equal."""
+        make = recipe.make
+        widths = tuple(map(len, recipe.values))
+        pair = (
+            Mold(lambda *values: make(*values)[0], *widths),
+            Mold(lambda *values: make(*values)[1], *widths),
+        )
+        old = self._old_molds.get(vni, {}).get(recipe.shape)
+        return old if old == pair and old is not None else pair
 
     # Conversations of reactive networks
 

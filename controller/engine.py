@@ -95,6 +95,7 @@ class Engine:
         """Take the facts of the store, before any switch is heard."""
         for fact in facts:
             self._derivation.apply(Put(fact))
+        self._derivation.spread()
         self._derivation.woken.clear()
 
     def handle(self, event: Event, now_s: float) -> Effects:
@@ -116,8 +117,10 @@ class Engine:
             case Lost():
                 live = self.replicas.get(event.dpid)
                 if live is not None and live.epoch == event.epoch:
+                    live.leave()
                     del self.replicas[event.dpid]
-                    self._effects.confirmed = True
+                    self._effects.confirmed.add(event.dpid)
+        self._derivation.spread()
         effects, self._effects = self._effects, Effects()
         effects.wake |= self._derivation.woken
         self._derivation.woken.clear()
@@ -128,6 +131,9 @@ class Engine:
         bridge = Bridge(
             event.dpid, names=self.settings.names, trusting=not host.seen_remotes
         ).with_ports(event.ports)
+        former = self.replicas.get(event.dpid)
+        if former is not None:
+            former.leave()
         replica = Replica(event.epoch, event.peer, bridge, now_s)
         replica.ports = dict(event.ports)
         self.replicas[event.dpid] = replica
@@ -149,7 +155,7 @@ class Engine:
             case BarrierAnswered(xid):
                 ears = replica.ears_open
                 if replica.barrier_answered(xid):
-                    self._effects.confirmed = True
+                    self._effects.confirmed.add(replica.dpid)
                 if replica.ears_open and not ears:
                     self._probe_all_soon(now_s)
                 self._effects.wake.add(replica.dpid)
@@ -254,6 +260,7 @@ class Engine:
         for waiter in replica.diff_waiters:
             waiter(found)
         replica.diff_waiters.clear()
+        replica.rest(now_s)
         replica.reconcile(found)
         if found.drifted and not first:
             self._effects.log.append(
@@ -434,7 +441,11 @@ class Engine:
                 self._effects.close.add(replica.dpid)
             if replica.holding and not self._must_wait(replica, now_s):
                 self._release(replica, now_s)
-            if replica.state is State.LIVE and now_s >= replica.next_audit_s:
+            if (
+                replica.state is State.LIVE
+                and now_s >= replica.next_audit_s
+                and not replica.is_behind
+            ):
                 replica.start_audit(now_s)
                 self._effects.wake.add(replica.dpid)
 

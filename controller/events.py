@@ -81,7 +81,8 @@ class Effects:
     """What the edge has to do.
 
     Wake these switches' senders; store what was seen of these hosts, and who holds these virtual
-    IPs; commit these registered VMs' moves; close these connections; tell waiters; log.
+    IPs; commit these registered VMs' moves; close these connections; tell who waits for these
+    switches' confirmation; log.
     """
 
     wake: set[int] = field(default_factory=set)
@@ -89,5 +90,5 @@ class Effects:
     holders: set[IpKey] = field(default_factory=set)
     moves: dict[MacKey, Location] = field(default_factory=dict)
     close: set[int] = field(default_factory=set)
-    confirmed: bool = False
+    confirmed: set[int] = field(default_factory=set)
     log: list[str] = field(default_factory=list)

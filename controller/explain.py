@@ -11,7 +11,7 @@ from controller.replica import PRIVATE
 from controller.service import FlowView
 from controller.wire.decode import FlowEntry
 from controller.wire.dumptext import actions_text, match_text
-from controller.wire.encode import cookie_of
+from controller.wire.encode import cookie_of, split
 from controller.wire.readback import read_flow
 from topology.model import Topology
 from topology.types import Ip, Mac, VtepIp
@@ -56,7 +56,7 @@ def flow_views(engine: Engine, dpid: int) -> list[FlowView]:
     for vni, table in tables.items():
         for key, unit in table.units.items():
             subject = _subject(topology, vni, key)
-            views += [flow_view(add, subject) for add in unit.side(dpid)]
+            views += [flow_view(add, subject) for add in split(unit.side(dpid))]
     if replica is not None and replica.bridge.skips:
         skipped = {kind.value for kind in replica.bridge.skips}
         views = [view for view in views if int(view.cookie, 16) >> 48 & 0xFF not in skipped]

@@ -10,6 +10,10 @@ LIVE      changes are sent as they come; from time to time an audit runs beside 
 
 A lost connection ends a replica; the next one starts from WAITING with a higher epoch.
 Nothing is sent from here: ``pull`` says what to send next, and the sender asks when it can send.
+
+Changes are plain flow-mods ended by a barrier: Open vSwitch takes them faster than a bundle, and
+each is a step from one right state to another. A bundle carries what an audit found, where flows of
+ours replace others: all at once or not at all.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from controller.events import DumpPart
 from controller.flow import Flow
 from controller.neighbours import nd_trial
 from controller.pipeline import LEARNED_KINDS, SOURCE_KINDS, cookie_kind
-from controller.tables import FlowTable, Unit, difference, everything
+from controller.tables import Buffer, FlowTable, Segment, Snapshot, Unit
 from controller.wire import decode, encode
 from topology.types import Dpid
 
@@ -34,9 +38,16 @@ PRIVATE = -1
 XID_BASE, XID_SPAN = 0x77000000, 0x01000000
 AUDIT_EVERY_S = 20.0
 SECOND_AUDIT_S = 2.0
+AUDIT_REST = 50
+"""A switch rests this many times as long as its audit took before the next one."""
 TAKEOVER_HOLD_S = 3.0
 RETRY_MAX_S = 320.0
 ADDRESSED_ROUNDS = 3
+PULL_BYTES = 512 * 1024
+"""About so much is sent between two barriers; another one may be under way meanwhile."""
+WINDOW = 2
+FRESH = 10
+"""A bridge that lacks this many times what it has is filled, not mended."""
 DUMP_TIMEOUT_S = 60.0
 TRUST_S = 15.0
 """So long may a bridge that is new here take to show where its tunnel ports lead."""
@@ -55,11 +66,10 @@ class State(StrEnum):
 
 @dataclass(slots=True)
 class Audit:
-    """A dump in progress, held against what the switch should hold."""
+    """A dump in progress, held against what the switch was to hold when it was asked for."""
 
     since_s: float
-    expected: dict[int, bytes]
-    revs: dict[int, int]
+    expected: set[int]
     xids: set[int] = field(default_factory=set)
     seen: set[int] = field(default_factory=set)
     others: list[decode.FlowEntry] = field(default_factory=list)
@@ -67,24 +77,26 @@ class Audit:
     meters: dict[int, bytes] = field(default_factory=dict)
 
     def take_flows(self, body: bytes) -> None:
-        expected, seen = self.expected, self.seen
+        expected, see = self.expected, self.seen.add
         for cookie, start, end in decode.flow_names(body):
             if cookie in expected:
-                seen.add(cookie)
+                see(cookie)
             else:
                 self.others.extend(decode.flow_entries(body[start:end]))
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What an audit found: flows to add, entries to delete.
+    """What an audit found: the cookies of flows to add, entries to delete.
 
     A learned source is to be deleted unless it is adopted: while it stays, its VM is not heard.
+    ``fresh``: there is next to nothing on the bridge, and nothing to be replaced.
     """
 
-    missing: dict[int, bytes]
+    missing: frozenset[int]
     extra: tuple[decode.FlowEntry, ...]
     drifted: bool
+    fresh: bool
 
 
 @dataclass(slots=True)
@@ -99,14 +111,23 @@ class Rejection:
 
 @dataclass(slots=True)
 class _Barrier:
-    """What an answered barrier proves."""
+    """What an answered barrier proves: among others, that tables are there up to a revision."""
 
-    cursors: dict[int, int]
+    revs: dict[int, int]
     stale_groups: tuple[int, ...] = ()
     retry: tuple[list[bytes], list[bytes]] | None = None
     bundle_id: int | None = None
     ears: bool = False
+    catches_up: bool = False
     tried: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Joining:
+    """A table that is sent as a whole, segment by segment."""
+
+    snapshot: Snapshot
+    next: int = 0
 
 
 class Replica:
@@ -119,6 +140,7 @@ class Replica:
         self.ports: dict[int, str] = {}
         self.state = State.WAITING
         self.private = FlowTable()
+        self.private.cursors[bridge.dpid] = -1
         self.tables: dict[int, FlowTable] = {PRIVATE: self.private}
         self.acked: dict[int, int] = {}
         self.rejected: dict[int, Rejection] = {}
@@ -132,14 +154,17 @@ class Replica:
         self.probe_turn = 0
         self.ears_open = False
         self.diff_waiters: list[Callable[[Findings], None]] = []
-        self._cursors: dict[int, int] = {}
+        self._behind: dict[int, None] = {}  # tables that moved on
+        self._joining: dict[int, _Joining] = {}
+        self._under_way = 0  # barriers of catching up that are not answered
         self._groups: dict[int, bytes] = {}
+        self._groups_moved = False  # since the audit began
         self._audit: Audit | None = None
-        self._control: list[bytes] = []
+        self._control: list[Buffer] = []
         self._barriers: dict[int, _Barrier] = {}
         self._committed: set[int] = set()
         self._addressed: dict[int, tuple[set[int], set[float]]] = {}  # port -> VTEPs, rounds
-        self._left: list[bytes] = []  # deletes of what tables held that are followed no longer
+        self._left: list[bytes] = []  # deletes of what another table may give anew
         self._conversations: dict[int, Conversation] = {}  # cookie -> key in the private table
         self._xid = 0
 
@@ -149,12 +174,18 @@ class Replica:
 
     # What to send
 
-    def pull(self) -> list[bytes]:
-        """All that is to be sent now, in order; empty when there is nothing."""
+    def pull(self) -> list[Buffer]:
+        """What is to be sent next, in order; empty when there is nothing, or too much under way."""
         out, self._control = self._control, []
-        if self.state is State.LIVE and self._audit is None:
-            out.extend(self._catch_up())
+        if self._may_catch_up():
+            out += self._catch_up()
         return out
+
+    def _may_catch_up(self) -> bool:
+        """A bundle is settled first: where it is refused, its flows are sent again, one by one."""
+        if self.state not in (State.SYNCING, State.LIVE) or self._under_way >= WINDOW:
+            return False
+        return not any(barrier.retry for barrier in self._barriers.values())
 
     def greet(self) -> None:
         """Meters and the probe flow: harmless under whatever pipeline runs there still."""
@@ -189,16 +220,25 @@ class Replica:
         """Follow a network's table from its beginning."""
         if vni not in self.tables:
             self.tables[vni] = table
-            if self.state is State.LIVE:
-                self._cursors[vni] = -1
+            table.cursors[self.dpid] = -1
+            self._behind[vni] = None
+
+    def moved_on(self, vni: int) -> None:
+        """A table that this switch follows has changed."""
+        self._behind[vni] = None
+
+    def leave(self) -> None:
+        """The connection is over."""
+        for table in self.tables.values():
+            table.cursors.pop(self.dpid, None)
 
     def converse(self, key: Conversation, flows: Iterable[Flow]) -> None:
         """Hold what a conversation of a reactive network needs; sent again if it is there."""
         unit = Unit.private(flows)
         if unit.remote:
             self.private.put(key, unit, renew=True)
-            for add in unit.remote:
-                self._conversations[encode.cookie_of(add)] = key
+            for cookie in encode.cookies_of(unit.remote):
+                self._conversations[cookie] = key
 
     def talks(self, key: Conversation) -> bool:
         """Whether this conversation goes on here."""
@@ -213,8 +253,8 @@ class Replica:
         """A conversation is over."""
         unit = self.private.units.get(key)
         if unit is not None:
-            for add in unit.remote:
-                self._conversations.pop(encode.cookie_of(add), None)
+            for cookie in encode.cookies_of(unit.remote):
+                self._conversations.pop(cookie, None)
             self.private.put(key, None)
 
     def fell_silent(self, cookie: int) -> bool:
@@ -235,80 +275,130 @@ class Replica:
         if table is None:
             return
         self.acked.pop(vni, None)
-        cursor = self._cursors.pop(vni, -1)
-        held = None if cursor < 0 else table.held_at(cursor, self.dpid)
+        self._behind.pop(vni, None)
+        self._joining.pop(vni, None)
+        cursor = table.cursors.pop(self.dpid, -1)
+        if cursor < 0:
+            return
+        held = table.held_at(cursor, self.dpid)
         if held is None:
             self.next_audit_s = 0.0
         else:
             self._left += [encode.delete_of(flow) for flow in held]
 
-    def _catch_up(self) -> list[bytes]:
-        adds: list[bytes] = []
-        deletes: list[bytes] = []
-        moved = False
-        for key, table in self.tables.items():
-            cursor = self._cursors.get(key, -1)
-            if cursor == table.rev:
+    def _catch_up(self) -> list[Buffer]:
+        adds: list[Buffer] = []
+        deletes: list[Buffer] = []
+        revs: dict[int, int] = {}
+        room = PULL_BYTES
+        while room > 0 and (key := self._next_behind()) is not None:
+            segment = self._next_segment(key)
+            if segment is None:
                 continue
-            if cursor < 0:
-                adds.extend(everything(table, self.dpid))
+            plus, minus = segment.for_host(self.dpid)
+            adds += plus
+            if key == PRIVATE:
+                self._left += [gone for part in minus for gone in encode.split(bytes(part))]
             else:
-                steps = table.since(cursor)
-                if steps is None:
-                    self.next_audit_s = 0.0
-                    continue
-                more_adds, more_deletes = difference(steps.values(), self.dpid)
-                adds.extend(more_adds)
-                deletes.extend(more_deletes)
-            self._cursors[key] = table.rev
-            moved = True
-        if not moved and not self._left:
+                deletes += minus
+            room -= len(segment.adds) + len(segment.deletes)
+            if key not in self._joining:
+                revs[key] = self.tables[key].cursors[self.dpid]
+        if not adds and not deletes and not revs and not self._left:
             return []
         left, self._left = self._left, []
-        deletes += left
-        if deletes and adds:
-            # What a network that was left and joined again puts back is the same flow.
-            there = {encode.cookie_of(flow) for flow in adds}
-            deletes = [gone for gone in deletes if encode.cookie_of(gone) not in there]
+        if left and adds:
+            # A network that was left and joined again puts the same flow back; one that is made
+            # proactive gives all hosts what was some conversation's.
+            there = {cookie for part in adds for cookie in encode.cookies_of(bytes(part))}
+            left = [gone for gone in left if encode.cookie_of(gone) not in there]
         mods, stale = self._group_changes()
-        out = [*mods, *self._takeable(adds), *deletes]
-        self._send_barrier(_Barrier(dict(self._cursors), stale), out)
+        out = [*mods, *self._takeable(adds), *deletes, *left]
+        self._under_way += 1
+        self._send_barrier(_Barrier(revs, tuple(stale), catches_up=True), out)
         return out
 
-    def _takeable(self, adds: list[bytes]) -> list[bytes]:
+    def _next_behind(self) -> int | None:
+        """The table to send from next: a bridge's own flows last while it is filled."""
+        if self.private.rev != self.private.cursors[self.dpid]:
+            self._behind[PRIVATE] = None
+        if not self._behind:
+            return None
+        if PRIVATE in self._behind and (len(self._behind) == 1 or self.state is State.LIVE):
+            return PRIVATE
+        return next(key for key in self._behind if key != PRIVATE)
+
+    def _next_segment(self, key: int) -> Segment | None:
+        """What comes next of a table that is behind; None when it is not, after all."""
+        table, dpid = self.tables[key], self.dpid
+        cursor = table.cursors[dpid]
+        if cursor < 0:
+            self._joining[key] = _Joining(table.snapshot())
+            cursor = table.cursors[dpid] = table.rev
+        joining = self._joining.get(key)
+        if joining is not None:
+            segment = joining.snapshot.segment(joining.next)
+            joining.next += 1
+            if joining.next >= len(joining.snapshot):
+                del self._joining[key]
+            return segment
+        if cursor == table.rev:
+            del self._behind[key]
+            return None
+        segment_or_none = table.segment(cursor)
+        if segment_or_none is None:
+            # It is further behind than the log reaches: an audit tells what it lacks.
+            del self._behind[key]
+            table.cursors[dpid] = table.rev
+            self.next_audit_s = 0.0
+            return None
+        table.cursors[dpid] = segment_or_none.rev
+        return segment_or_none
+
+    def _takeable(self, adds: list[Buffer]) -> list[Buffer]:
         """Those that the switch has not refused, one by one or as a kind."""
         skips, rejected = self.bridge.skips, self.rejected
         if not skips and not rejected:
             return adds
         return [
             flow
-            for flow in adds
+            for part in adds
+            for flow in encode.split(bytes(part))
             if ((cookie := encode.cookie_of(flow)) not in rejected or rejected[cookie].trying)
             and cookie_kind(cookie) not in skips
         ]
 
-    def _group_changes(self) -> tuple[list[bytes], tuple[int, ...]]:
+    def _group_changes(self, changed: Iterable[int] | None = None) -> tuple[list[bytes], list[int]]:
         """Group-mods to send before any flow, and the ids to delete once all flows are settled."""
-        there = self._groups
+        there, wanted = self._groups, self.private.groups
+        if changed is None:
+            changed = self.private.changed_groups
         mods = []
-        for group_id, buckets in self.private.groups.items():
-            if there.get(group_id) != buckets:
+        stale = []
+        for group_id in changed:
+            buckets = wanted.get(group_id)
+            if buckets is None:
+                stale.append(group_id)
+            elif there.get(group_id) != buckets:
                 command = encode.GROUP_MODIFY if group_id in there else encode.GROUP_ADD
                 mods.append(encode.group_mod(command, group_id, buckets))
                 there[group_id] = buckets
-        return mods, tuple(sorted(there.keys() - self.private.groups.keys()))
+        self.private.changed_groups.clear()
+        self._groups_moved = self._groups_moved or bool(mods)
+        return mods, stale
 
     def _delete_groups(self, group_ids: Iterable[int]) -> None:
         for group_id in group_ids:
             if group_id not in self.private.groups and group_id in self._groups:
                 del self._groups[group_id]
+                self._groups_moved = True
                 self._control.append(encode.group_mod(encode.GROUP_DELETE, group_id))
 
     def _next_xid(self) -> int:
         self._xid = (self._xid + 1) % XID_SPAN
         return XID_BASE + self._xid
 
-    def _send_barrier(self, barrier: _Barrier, out: list[bytes] | None = None) -> None:
+    def _send_barrier(self, barrier: _Barrier, out: list[Buffer] | None = None) -> None:
         xid = self._next_xid()
         self._barriers[xid] = barrier
         (self._control if out is None else out).append(encode.barrier(xid))
@@ -317,17 +407,28 @@ class Replica:
 
     def desired(self) -> dict[int, bytes]:
         """Cookie -> add message of everything this switch should hold."""
-        flows: dict[int, bytes] = {}
+        skips = self.bridge.skips
+        return {
+            cookie: flow
+            for table in self.tables.values()
+            for flow in table.flows_for(self.dpid)
+            if cookie_kind(cookie := encode.cookie_of(flow)) not in skips
+        }
+
+    def wanted(self) -> set[int]:
+        """The cookies of everything this switch should hold."""
+        wanted: set[int] = set()
         for table in self.tables.values():
-            flows.update(table.flows_for(self.dpid))
+            wanted |= table.wanted(self.dpid)
         skips = self.bridge.skips
         if skips:
-            return {c: flow for c, flow in flows.items() if cookie_kind(c) not in skips}
-        return flows
+            return {cookie for cookie in wanted if cookie_kind(cookie) not in skips}
+        return wanted
 
     def desired_count(self) -> int:
+        """How many flows that is."""
         if self.bridge.skips:
-            return len(self.desired())
+            return len(self.wanted())
         return sum(table.count_for(self.dpid) for table in self.tables.values())
 
     @property
@@ -335,17 +436,17 @@ class Replica:
         return self._audit is not None
 
     def start_audit(self, now_s: float) -> None:
-        """Ask for meters, groups and flows; changes wait until the answer is compared."""
+        """Ask for meters, groups and flows. The first time, changes wait for what it finds."""
         if self._audit is not None:
             return
         if self.state is State.LIVE:
-            self._control.extend(self._catch_up())
             self.next_audit_s = now_s + AUDIT_EVERY_S
         else:
             # Whoever pointed the bridge here may have put its old flows back after this dump.
             self.next_audit_s = now_s + SECOND_AUDIT_S
             self.state = State.AUDITING
-        self._audit = Audit(now_s, self.desired(), self._revs())
+        self._audit = Audit(now_s, self.wanted())
+        self._groups_moved = False
         for cookie, rejection in list(self.rejected.items()):
             if cookie not in self._audit.expected:
                 del self.rejected[cookie]
@@ -357,8 +458,12 @@ class Replica:
                 self._audit.xids.add(xid)
                 self._control.append(encode.multipart_request(kind, xid))
 
-    def _revs(self) -> dict[int, int]:
-        return {key: table.rev for key, table in self.tables.items()}
+    @property
+    def is_behind(self) -> bool:
+        """Whether tables have moved on from what it was sent: an audit would call that missing."""
+        if self._behind or self._left:
+            return True
+        return self.private.rev != self.private.cursors[self.dpid]
 
     def take_dump(self, part: DumpPart) -> bool:
         """Take a part of a dump; True when the audit has all it asked for."""
@@ -382,29 +487,35 @@ class Replica:
         """
         audit = self._audit
         assert audit is not None
-        moved = self._revs() != audit.revs
-        desired = self.desired() if moved else audit.expected
-        present = audit.seen | {entry.cookie for entry in audit.others}
-        missing = {
-            cookie: flow
-            for cookie, flow in desired.items()
+        wanted = self.wanted()
+        live = self.state is State.LIVE
+        # What changed since the dump was asked for was sent as it changed, once the switch is live.
+        due = audit.expected & wanted if live else wanted
+        present = {entry.cookie for entry in audit.others}
+        missing = frozenset(
+            cookie
+            for cookie in due - audit.seen
             if cookie not in present and cookie_kind(cookie) not in SOURCE_KINDS
-        }
+        )
         extra: list[decode.FlowEntry] = []
         for entry in audit.others:
             soft = cookie_kind(entry.cookie) in LEARNED_KINDS - SOURCE_KINDS
             left_to_time_out = keep_learned and soft and entry.hard_timeout_s
-            if entry.cookie not in desired and not left_to_time_out:
+            if entry.cookie not in wanted and not left_to_time_out:
                 extra.append(entry)
-        if moved:
-            for cookie in audit.seen - desired.keys():
-                extra.append(_stale(cookie))
+        if not live:
+            extra += [_stale(cookie) for cookie in audit.seen - wanted]
         solid = any(
             cookie_kind(cookie) not in LEARNED_KINDS and cookie not in self.rejected
             for cookie in missing
         )
-        drifted = not moved and bool(extra or solid)
-        return Findings(missing, tuple(extra), drifted)
+        fresh = not live and not audit.others and not extra
+        return Findings(
+            missing,
+            tuple(extra),
+            drifted=bool(extra or solid),
+            fresh=fresh and len(missing) > FRESH * len(audit.seen),
+        )
 
     def is_foreign(self) -> bool:
         """Whether the dump shows a bridge that still runs somebody else's flows."""
@@ -412,6 +523,12 @@ class Replica:
         return audit is not None and any(
             cookie_kind(entry.cookie) is None for entry in audit.others
         )
+
+    def rest(self, now_s: float) -> None:
+        """Let the next audit wait: one that takes long is not to keep the switch from its work."""
+        if self._audit is not None:
+            pause_s = (now_s - self._audit.since_s) * AUDIT_REST
+            self.next_audit_s = max(self.next_audit_s, now_s + pause_s)
 
     def drop_audit(self) -> None:
         self._audit = None
@@ -425,31 +542,54 @@ class Replica:
         audit, self._audit = self._audit, None
         assert audit is not None
         self._mend_meters(audit)
-        self._groups = {
-            group_id: buckets if kind == encode.GROUP_TYPE_ALL else b"another type"
-            for group_id, (kind, buckets) in audit.groups.items()
-        }
-        mods, stale = self._group_changes()
-        self._control.extend(mods)
-        self._cursors = self._revs()
-        self._left.clear()
-        adds = sorted(self._takeable(list(found.missing.values())), key=lambda flow: -flow[24])
-        tried = [cookie for cookie, rejection in self.rejected.items() if rejection.trying]
+        barrier = _Barrier({})
+        if not self._groups_moved:
+            self._groups = {
+                group_id: buckets if kind == encode.GROUP_TYPE_ALL else b"another type"
+                for group_id, (kind, buckets) in audit.groups.items()
+            }
+            wanted = self.private.groups
+            mods, stale = self._group_changes({**self._groups, **wanted})
+            self._control.extend(mods)
+            barrier.stale_groups = tuple(stale)
+        barrier.tried = [cookie for cookie, rejection in self.rejected.items() if rejection.trying]
+        if self.state is State.LIVE:
+            self.drifts += found.drifted
+        else:
+            self.state = State.SYNCING
+            self._left.clear()
+            self._start_from(found, barrier)
+        if not found.fresh:
+            self._bundle(found, barrier)
+        self._send_barrier(barrier)
+
+    def _start_from(self, found: Findings, barrier: _Barrier) -> None:
+        """Where following begins: behind what the audit settles, or at the beginning of it all."""
+        for table in self.tables.values():
+            table.cursors[self.dpid] = -1 if found.fresh else table.rev
+        if found.fresh:
+            self._behind = dict.fromkeys(self.tables)
+        else:
+            self._behind.clear()
+            barrier.revs = {key: table.rev for key, table in self.tables.items()}
+
+    def _bundle(self, found: Findings, barrier: _Barrier) -> None:
+        """What the audit found, the last tables first: whatever takes a new flow finds the rest."""
+        dpid = self.dpid
+        missing = [
+            flow for table in self.tables.values() for _c, flow in table.named(found.missing, dpid)
+        ]
+        missing.sort(key=lambda flow: -flow[24])
+        adds = [bytes(flow) for flow in self._takeable(list(missing))]
         deletes = [
             encode.delete_by_cookie(cookie) for cookie in {entry.cookie for entry in found.extra}
         ]
-        if self.state is State.LIVE and found.drifted:
-            self.drifts += 1
-        barrier = _Barrier(dict(self._cursors), stale, tried=tried)
         if adds or deletes:
             barrier.bundle_id = self._next_xid()
             barrier.retry = (adds, deletes)
             self._control.extend(
                 encode.bundle(barrier.bundle_id, [*adds, *deletes], barrier.bundle_id)
             )
-        if self.state is not State.LIVE:
-            self.state = State.SYNCING
-        self._send_barrier(barrier)
 
     def _mend_meters(self, audit: Audit) -> None:
         if not self.bridge.meters:
@@ -472,6 +612,8 @@ class Replica:
         barrier = self._barriers.pop(xid, None)
         if barrier is None:
             return False
+        if barrier.catches_up:
+            self._under_way -= 1
         if barrier.ears:
             self.ears_open = True
             return True
@@ -484,10 +626,10 @@ class Replica:
         for cookie in barrier.tried:
             if cookie in self.rejected and self.rejected[cookie].trying:
                 del self.rejected[cookie]
-        for key, rev in barrier.cursors.items():
+        for key, rev in barrier.revs.items():
             if key in self.tables:
                 self.acked[key] = max(rev, self.acked.get(key, 0))
-        if self.state is State.SYNCING:
+        if self.state is State.SYNCING and self.acked.keys() >= self.tables.keys():
             self.state = State.LIVE
         return True
 
@@ -495,9 +637,9 @@ class Replica:
         """The bundle was refused as a whole: send its flows alone, so that the good ones hold."""
         assert barrier.retry is not None
         adds, deletes = barrier.retry
-        self._control.extend(self._takeable(adds))
-        self._control.extend(deletes)
-        self._send_barrier(_Barrier(barrier.cursors, barrier.stale_groups, tried=barrier.tried))
+        self._control += self._takeable(list(adds))
+        self._control += deletes
+        self._send_barrier(_Barrier(barrier.revs, barrier.stale_groups, tried=barrier.tried))
 
     def reject(self, cookie: int, reason: str, now_s: float) -> None:
         """The switch refused a flow: an audit offers it again, after a longer pause each time."""
@@ -511,7 +653,7 @@ class Replica:
         if any(self.acked.get(key, -1) < rev for key, rev in held):
             return False
         return not self.rejected or not any(
-            self.rejected.keys() & self.tables[key].flows_for(self.dpid).keys() for key, _ in held
+            any(self.tables[key].named(self.rejected, self.dpid)) for key, _rev in held
         )
 
 

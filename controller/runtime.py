@@ -6,7 +6,8 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from controller.replica import Findings, Replica, State
 from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
 from controller.store.base import Store
 from controller.store.committer import Committer
+from controller.tables import Buffer
 from topology.draft import Draft
 from topology.errors import Conflict, VxlanError
 from topology.model import Change, Topology
@@ -39,6 +41,14 @@ CHANGES_AT_ONCE = 200
 DIFF_TIMEOUT_S = 10.0
 
 
+@dataclass(eq=False)
+class _Waiter:
+    """Somebody who waits for switches: what each that is left is to confirm."""
+
+    pending: dict[int, tuple[tuple[int, int], ...]]
+    done: Signal = field(default_factory=Signal)
+
+
 class Runtime:
     """Implements controller.service.Service, and hears of the switches as their Listener."""
 
@@ -46,7 +56,7 @@ class Runtime:
         self.engine = Engine(settings, secret=os.urandom(32))
         self._store = store
         self._connections: dict[int, Connection] = {}
-        self._waiters: set[Signal] = set()
+        self._waiters: dict[int, set[_Waiter]] = {}  # by dpid of a switch that is waited for
         self._to_remember: LightQueue = LightQueue()
         self._committer: Committer[Ticket] = Committer(store, self.topology, self._committed)
         self._told: dict[int, str | None] = {}  # why a host is DEGRADED, None: it is LIVE
@@ -89,19 +99,33 @@ class Runtime:
         return self.engine.applied(ticket)
 
     def wait(self, ticket: Ticket, timeout_s: float) -> Applied:
-        deadline_s = time.monotonic() + timeout_s
-        while True:
-            applied = self.applied(ticket)
-            left_s = deadline_s - time.monotonic()
-            if applied.everywhere or left_s <= 0:
-                return applied
-            signal = Signal()
-            self._waiters.add(signal)
+        waiter = _Waiter(dict(ticket.targets))
+        self._look_again(waiter, list(waiter.pending))
+        if waiter.pending:
+            concerned = list(waiter.pending)
+            for dpid in concerned:
+                self._waiters.setdefault(dpid, set()).add(waiter)
             try:
-                with Timeout(left_s, False):
-                    signal.wait()
+                with Timeout(timeout_s, False):
+                    waiter.done.wait()
             finally:
-                self._waiters.discard(signal)
+                for dpid in concerned:
+                    self._stop_waiting(waiter, dpid)
+        return self.applied(ticket)
+
+    def _look_again(self, waiter: _Waiter, dpids: Iterable[int]) -> None:
+        """Strike off the switches that have confirmed, or are gone."""
+        for dpid in dpids:
+            replica = self.engine.replicas.get(dpid)
+            if replica is None or replica.confirmed(waiter.pending[dpid]):
+                del waiter.pending[dpid]
+
+    def _stop_waiting(self, waiter: _Waiter, dpid: int) -> None:
+        waiters = self._waiters.get(dpid)
+        if waiters is not None:
+            waiters.discard(waiter)
+            if not waiters:
+                del self._waiters[dpid]
 
     def host_status(self, dpid: int) -> HostStatus:
         replica = self.engine.replicas.get(dpid)
@@ -195,7 +219,7 @@ class Runtime:
     def received(self, connection: Connection, message: Message) -> None:
         self._handle(Received(int(connection.id), connection.epoch, message))
 
-    def pull(self, connection: Connection) -> list[bytes]:
+    def pull(self, connection: Connection) -> list[Buffer]:
         replica = self.engine.replicas.get(int(connection.id))
         if replica is None or replica.epoch != connection.epoch:
             return []
@@ -222,10 +246,12 @@ class Runtime:
                 self._connections[dpid].close()
         for line in effects.log:
             LOG.warning("%s", line)
-        if effects.confirmed and self._waiters:
-            waiters, self._waiters = self._waiters, set()
-            for waiter in waiters:
-                waiter.send()
+        for dpid in effects.confirmed & self._waiters.keys():
+            for waiter in self._waiters[dpid].copy():
+                if dpid in waiter.pending:
+                    self._look_again(waiter, (dpid,))
+                    if not waiter.pending and not waiter.done.ready():
+                        waiter.done.send()
 
     def _committed(self, changes: list[Change]) -> Ticket:
         departing = self.engine.followers(changes)

@@ -27,6 +27,7 @@ from controller.events import BarrierAnswered, BundleCommitted, DumpPart, Messag
 from controller.openflow import guard
 from controller.openflow.listen import Acceptor
 from controller.replica import XID_BASE
+from controller.tables import Buffer
 from controller.wire import decode, encode
 from topology.errors import InvalidValue
 from topology.types import VtepIp
@@ -78,7 +79,7 @@ class Listener(Protocol):
 
     def received(self, connection: Connection, message: Message) -> None: ...
 
-    def pull(self, connection: Connection) -> list[bytes]: ...
+    def pull(self, connection: Connection) -> list[Buffer]: ...
 
 
 class Connection(ryu_controller.Datapath):  # type: ignore[misc]
@@ -135,7 +136,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
     def _send_loop(self) -> None:
         try:
             while self.state != DEAD_DISPATCHER:
-                chunks = [self._outbox.popleft() for _ in range(len(self._outbox))]
+                chunks: list[Buffer] = [self._outbox.popleft() for _ in range(len(self._outbox))]
                 self._unread_bytes = 0
                 if self._announced:
                     chunks.extend(self.listener.pull(self))

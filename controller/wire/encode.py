@@ -57,6 +57,7 @@ _FLOW_MOD = Struct("!BBHIQQBBHHHIIIHxx")
 FLOW_MOD_FIXED_BYTES = _FLOW_MOD.size  # 48
 _COMMAND_AT = 25
 _COOKIE_AT = 8
+_NAMED = Struct("!2xH4xQ")
 
 
 def message(msg_type: int, xid: int, body: bytes = b"") -> bytes:
@@ -172,6 +173,26 @@ def idle_timeout_of(add: bytes) -> int:
 def cookie_of(add: bytes) -> int:
     """The cookie in an encoded flow."""
     return int.from_bytes(add[_COOKIE_AT : _COOKIE_AT + 8], "big")
+
+
+def split(stream: bytes) -> list[bytes]:
+    """The messages that were joined."""
+    messages, at, end = [], 0, len(stream)
+    while at < end:
+        after = at + (stream[at + 2] << 8 | stream[at + 3])
+        messages.append(stream[at:after])
+        at = after
+    return messages
+
+
+def cookies_of(adds: bytes) -> list[int]:
+    """The cookie of each of the joined add messages."""
+    cookies, at, end = [], 0, len(adds)
+    while at < end:
+        size, cookie = _NAMED.unpack_from(adds, at)
+        cookies.append(cookie)
+        at += size
+    return cookies
 
 
 def identity_of(add: bytes) -> bytes:

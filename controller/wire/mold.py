@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import accumulate
 from operator import itemgetter
 from typing import Any
 
@@ -26,13 +27,14 @@ class MoldError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """A flow with holes: ``body`` is a bytes format, ``pick`` orders the values for it."""
+    """A flow with holes: ``body`` is a bytes format, ``order`` says which value goes where."""
 
     head: bytes  # up to the cookie's owner and kind
     tail: bytes  # from the cookie to the match
     terms: bytes  # what the cookie's hash covers besides the body
     body: bytes
-    pick: Callable[[Sequence[bytes]], Any] | None
+    order: tuple[int, ...]
+    pick: Callable[[Sequence[bytes]], Any] | None = field(compare=False)
 
     def fill(self, values: Sequence[bytes]) -> bytes:
         body = self.body if self.pick is None else self.body % self.pick(values)
@@ -43,20 +45,38 @@ class _Shape:
 class Mold:
     """``make`` gives the flows for values of these widths in bytes, which it gets as integers."""
 
-    __slots__ = ("_shapes",)
+    __slots__ = ("_cuts", "_shapes")
 
     def __init__(self, make: Callable[..., Sequence[Flow]], *width_bytes: int) -> None:
+        ends = list(accumulate(width_bytes))
+        self._cuts = tuple(map(slice, [0, *ends], ends))
         marks = [_mark(b"first", index, width) for index, width in enumerate(width_bytes)]
         flows = make(*map(_number, marks))
         self._shapes = tuple(_shape(flow, marks) for flow in flows)
         others = [_mark(b"second", index, width) for index, width in enumerate(width_bytes)]
-        wanted = tuple(encode.encode_flow(flow) for flow in make(*map(_number, others)))
+        wanted = b"".join(encode.encode_flow(flow) for flow in make(*map(_number, others)))
         if self.pour(others) != wanted:
             raise MoldError(f"the shape of {make} depends on the values")
 
-    def pour(self, values: Sequence[bytes]) -> tuple[bytes, ...]:
-        """The add messages of the flows with these values."""
-        return tuple([shape.fill(values) for shape in self._shapes])
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mold) and (self._cuts, self._shapes) == (
+            other._cuts,
+            other._shapes,
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        """How many flows it makes."""
+        return len(self._shapes)
+
+    def pour(self, values: Sequence[bytes]) -> bytes:
+        """The add messages of the flows with these values, joined."""
+        return b"".join([shape.fill(values) for shape in self._shapes])
+
+    def pour_packed(self, values: bytes) -> bytes:
+        """The same from values that were joined."""
+        return self.pour([values[cut] for cut in self._cuts])
 
 
 def _mark(salt: bytes, index: int, width_bytes: int) -> bytes:
@@ -80,6 +100,7 @@ def _shape(flow: Flow, marks: Sequence[bytes]) -> _Shape:
         add[_COOKIE.stop : encode.FLOW_MOD_FIXED_BYTES],
         encode.hashed_terms(flow),
         _template(body, places, order),
+        tuple(order),
         pick,
     )
 

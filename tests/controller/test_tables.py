@@ -7,11 +7,11 @@ import pytest
 from controller.bridges import Bridge
 from controller.flow import Field, Flow, Output, match
 from controller.pipeline import Kind, Table
-from controller.replica import Replica, State
-from controller.tables import FlowTable, Unit, difference
+from controller.replica import PULL_BYTES, WINDOW, Replica, State
+from controller.tables import FlowTable, Unit
 from controller.terms import UnitFlows
 from controller.wire import encode
-from controller.wire.encode import cookie_of, encode_flow, identity_of
+from controller.wire.encode import cookie_of, encode_flow, identity_of, split
 from controller.wire.readback import read_flow
 
 
@@ -25,7 +25,9 @@ def unit(*flows, owner=None, local=()):
 
 
 def step(table, cursor, dpid=1):
-    return difference(table.since(cursor).values(), dpid)
+    """What a switch at a cursor is sent: adds, deletes."""
+    adds, deletes = table.segment(cursor).for_host(dpid)
+    return split(b"".join(adds)), split(b"".join(deletes))
 
 
 # -- renewal ---------------------------------------------------------------------------------------
@@ -98,7 +100,7 @@ def test_a_cursor_the_log_no_longer_reaches_is_said():
     for number in range(3000):
         table.put("a", unit(flow(1, number)))
 
-    assert table.since(0) is None
+    assert table.segment(0) is None
     assert table.held_at(0, 1) is None
 
 
@@ -124,62 +126,113 @@ def replica():
     table = FlowTable()
     replica.follow(0, table)
     replica.state = State.LIVE
-    replica.pull()
+    sent(replica)
     return replica, table
 
 
-def mods(stream):
-    """(command, flow) of each flow-mod, in order."""
+def sent(replica):
+    """(command, cookie) of each flow-mod that is due, in order; the switch confirms them all."""
     found = []
-    for message in stream:
+    while stream := replica.pull():
+        found += taken(replica, stream)
+    return found
+
+
+def taken(replica, stream):
+    found = []
+    for message in split(b"".join(stream)):
         if message[1] == encode.FLOW_MOD:
-            add = message[25] == encode.ADD
-            found.append(("add" if add else "delete", cookie_of(message)))
+            found.append(("add" if message[25] == encode.ADD else "delete", cookie_of(message)))
+        elif message[1] == encode.BARRIER_REQUEST:
+            replica.barrier_answered(int.from_bytes(message[4:8], "big"))
     return found
 
 
 def test_adds_come_before_deletes(replica):
     replica, table = replica
     table.put("old", unit(flow(1)))
-    replica.pull()
+    replica.moved_on(0)
+    sent(replica)
     table.put("old", None)
     table.put("new", unit(flow(2)))
+    replica.moved_on(0)
 
-    assert [what for what, _cookie in mods(replica.pull())] == ["add", "delete"]
+    assert [what for what, _cookie in sent(replica)] == ["add", "delete"]
 
 
 def test_what_was_left_and_joined_again_is_not_deleted(replica):
     replica, table = replica
     table.put("a", unit(flow(1)))
     table.put("b", unit(flow(2)))
-    replica.pull()
+    replica.moved_on(0)
+    sent(replica)
     replica.unfollow(0)
     table.put("b", None)
     replica.follow(0, table)
 
     kept, gone = cookie_of(encode_flow(flow(1))), cookie_of(encode_flow(flow(2)))
-    assert mods(replica.pull()) == [("add", kept), ("delete", gone)]
+    assert sent(replica) == [("add", kept), ("delete", gone)]
 
 
 def test_what_was_left_is_deleted(replica):
     replica, table = replica
     table.put("a", unit(flow(1)))
-    replica.pull()
+    replica.moved_on(0)
+    sent(replica)
     replica.unfollow(0)
 
-    assert mods(replica.pull()) == [("delete", cookie_of(encode_flow(flow(1))))]
+    assert sent(replica) == [("delete", cookie_of(encode_flow(flow(1))))]
+
+
+def test_a_switch_that_does_not_keep_up_is_waited_for(replica):
+    """It is sent the difference then, not every change in between."""
+    replica, table = replica
+    barriers = 0
+    for port in range(1, 100):
+        table.put("a", unit(flow(1, port)))
+        replica.moved_on(0)
+        barriers += sum(
+            message[1] == encode.BARRIER_REQUEST for message in split(b"".join(replica.pull()))
+        )
+    assert barriers == WINDOW
+
+    for xid in list(replica._barriers):
+        replica.barrier_answered(xid)
+    assert sent(replica) == [("add", cookie_of(encode_flow(flow(1, 99))))]
+
+
+def test_a_large_table_is_sent_in_parts():
+    replica, table = Replica(1, "", Bridge(1), 0.0), FlowTable()
+    for mac in range(10_000):
+        table.put(mac, unit(flow(mac), owner=mac % 7, local=[flow(mac, 9)]))
+    replica.follow(0, table)
+    replica.state = State.LIVE
+    first = replica.pull()
+    assert 0 < len(b"".join(first)) < 2 * PULL_BYTES
+    for mac in range(0, 10_000, 3):  # while it is under way
+        table.put(mac, unit(flow(mac, 8), owner=mac % 7, local=[flow(mac, 9)]))
+    replica.moved_on(0)
+    held = set()
+    for what, cookie in [*taken(replica, first), *sent(replica)]:
+        assert what == "add"
+        held.add(cookie)
+
+    wanted = {cookie_of(add) for add in table.flows_for(1)}
+    assert wanted == table.wanted(1) == replica.wanted()
+    assert wanted <= held
+    assert table.count_for(1) == len(wanted) == 10_000
+    assert replica.confirmed([(0, table.rev)])
 
 
 def test_an_audit_adds_the_last_tables_first(fabric):
     """So that a frame that takes the first of the new flows finds all the others."""
     fabric.register(fabric.vm(0))
     switch = fabric.switches[2]
-    switch.restart()
-    fabric.connect(2)
+    switch.delete(lambda entry: entry.cookie % 2 == 0)
     sent = []
     receive = switch.receive
     switch.receive = lambda message, now_s: sent.append(message) or receive(message, now_s)
-    fabric.settle()
+    fabric.advance(25.0)
 
     tables = [
         read_flow(message[24:]).table
@@ -190,6 +243,19 @@ def test_an_audit_adds_the_last_tables_first(fabric):
     ]
     assert len(set(tables)) > 5
     assert tables == sorted(tables, reverse=True)
+
+
+def test_an_empty_bridge_is_filled_without_a_bundle(fabric):
+    """There is nothing to be replaced, and Open vSwitch takes plain flow-mods faster."""
+    fabric.register(fabric.vm(0))
+    switch = fabric.switches[2]
+    switch.restart()
+    commits = switch.commits
+    fabric.connect(2)
+    fabric.settle()
+
+    assert switch.commits == commits
+    fabric.assert_in_sync()
 
 
 def test_identities_are_those_of_open_vswitch():
