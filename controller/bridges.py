@@ -5,23 +5,19 @@ Each ``*_flows`` function gives one unit of a bridge's private table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from controller.flow import (
     ANY_VLAN,
-    Action,
-    Bucket,
     CopyToController,
     Field,
-    FloodGroup,
     Flow,
     Group,
     Meter,
     Output,
     PopVlan,
-    SetField,
     match,
 )
 from controller.neighbours import arp_probes, dhcp_server_arp, nd_policy
@@ -167,6 +163,11 @@ class Egress:
         return cls(peers, tuple(unproven), flow_port, keyless, tuple(others))
 
     @property
+    def plain(self) -> bool:
+        """Whether there is one flow-based port and nothing else: the same on most hosts."""
+        return not (self.peers or self.unproven or self.keyless or self.others)
+
+    @property
     def peer_ports(self) -> list[tuple[int, int]]:
         """(port, VTEP at its other end) of every port with one proven peer."""
         others = [(port, remote) for port, remote in self.others if remote != "flow"]
@@ -274,24 +275,29 @@ def _egress_flows(
     )
 
 
-def vtep_flows(topology: Topology, bridge: Bridge, egress: Egress, vtep: VtepIp) -> Iterator[Flow]:
-    """A VTEP is reached by its own port if it has one; what it may send.
+def host_vtep_flows(vtep: VtepIp, flow_ports: Iterable[int]) -> tuple[Flow, ...]:
+    """A host of the fabric may send on every flow-based port."""
+    return tuple(
+        Flow(
+            Kind.TUNNEL_VTEP,
+            Table.FROM_TUNNEL,
+            VTEP_PRIORITY,
+            match((Field.IN_PORT, port), (Field.TUN_SRC, vtep.low32)),
+            (),
+            Table.TO_LOCAL,
+        )
+        for port in flow_ports
+    )
 
-    A host of the fabric may send on the flow-based port as well; a foreign VTEP on any, but only
-    in the networks that it was declared with and that this host carries.
+
+def vtep_flows(topology: Topology, bridge: Bridge, egress: Egress, vtep: VtepIp) -> Iterator[Flow]:
+    """A VTEP is reached by its own port if it has one.
+
+    A foreign VTEP may send on any, but only in the networks that it was declared with and that
+    this host carries.
     """
     foreign = topology.vteps.get(vtep)
-    if topology.host_at(vtep) is not None:
-        for port in egress.flow_ports:
-            yield Flow(
-                Kind.TUNNEL_VTEP,
-                Table.FROM_TUNNEL,
-                VTEP_PRIORITY,
-                match((Field.IN_PORT, port), (Field.TUN_SRC, vtep.low32)),
-                (),
-                Table.TO_LOCAL,
-            )
-    elif foreign is not None:
+    if foreign is not None and topology.host_at(vtep) is None:
         for vni in foreign.vnis:
             network = topology.networks.get(vni)
             if network is not None and topology.is_member(bridge.dpid, vni):
@@ -372,37 +378,3 @@ def service_flows(topology: Topology, bridge: Bridge, network: Network, vm: Vm) 
                 yield from secure_vip_claim(network.vni, vm.mac, vip.ip, bridge.meters)
             else:
                 yield from vip_claim(network, vm.mac, vip.ip, bridge.meters)
-
-
-def flood_group(topology: Topology, bridge: Bridge, egress: Egress, network: Network) -> FloodGroup:
-    """One bucket for each VTEP of the network, and unproven ports while they are trusted."""
-    ways: dict[tuple[Action, ...], None] = {}
-    own = topology.hosts.get(bridge.dpid)
-    for vtep in _vteps_of(topology, bridge, network):
-        if own is not None and vtep == own.vtep:
-            continue
-        port = egress.peers.get(vtep)
-        if port is not None:
-            if egress.carries(port, network.vni):
-                # What leads to a foreign VTEP was not probed: it may be flow-based.
-                to = (SetField(Field.TUN_DST, vtep.low32),) if vtep in topology.vteps else ()
-                ways[*to, Output(port)] = None
-        elif egress.flow_port is not None and egress.carries(egress.flow_port, network.vni):
-            ways[SetField(Field.TUN_DST, vtep.low32), Output(egress.flow_port)] = None
-    reached = egress.flow_port is not None and (ways or not egress.presumed)
-    if network.vni == 0 and bridge.trusting and not reached:
-        for port in egress.unproven:
-            ways[Output(port),] = None
-    # An untagged network's buckets pop too, which does nothing: groups change before flows do, and
-    # a network that is on a VLAN until then must not send its tag.
-    buckets = (Bucket((PopVlan(), *way)) for way in sorted(ways, key=repr))
-    return FloodGroup(group_id(network.vni), tuple(buckets))
-
-
-def _vteps_of(topology: Topology, bridge: Bridge, network: Network) -> Iterator[VtepIp]:
-    """The VTEPs of a network's other hosts, and its foreign ones."""
-    for dpid in topology.members(network.vni):
-        vtep = topology.hosts[dpid].vtep if dpid in topology.hosts else None
-        if dpid != bridge.dpid and vtep is not None:
-            yield vtep
-    yield from topology.foreign_in(network.vni)

@@ -7,12 +7,13 @@ place of the one with its key; tables log only what differs.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from collections.abc import Set as AbstractSet
 
 from controller.bridges import (
     Egress,
     base_flows,
-    flood_group,
     flow_port_flows,
+    host_vtep_flows,
     network_flows,
     port_flows,
     probe_flow,
@@ -20,10 +21,11 @@ from controller.bridges import (
     vtep_flows,
 )
 from controller.desired import Recipe, conversation, ip_recipe, mac_recipe
+from controller.floods import SharedFlood, flood_group
 from controller.flow import Flow
 from controller.learning import Ages
 from controller.pipeline import Table
-from controller.replica import PRIVATE, Replica
+from controller.replica import FIRST_VTEPS, Replica
 from controller.tables import FlowTable, Unit
 from controller.terms import Timing, UnitFlows, group_id
 from controller.wire import encode
@@ -45,6 +47,9 @@ from topology.model import (
 )
 from topology.types import VtepIp
 
+MANY_HOSTS = 64
+"""A flood group of more hosts is not sent again at each arrival."""
+
 
 class Derivation:
     """The facts, the tables that follow from them, and who is to be woken for it.
@@ -60,12 +65,35 @@ class Derivation:
         self.replicas: dict[int, Replica] = {}
         self.ages = Ages(timing.learn_s)
         self.woken: set[int] = set()
-        self._moved: set[int] = set()
+        self._moved: set[int] = set()  # shared tables
+        self._joined: dict[int, set[int]] = {}  # network -> hosts that carry it now, or no longer
+        self._floods_due: set[int] = set()
+        self._floods: dict[tuple[int, int], SharedFlood] = {}  # (VNI, flow-based port)
+        self._vtep_tables: dict[tuple[int, ...], int] = {}  # flow-based ports -> table
         self._molds: dict[int, dict[Hashable, tuple[Mold, Mold]]] = {}
         self._old_molds: dict[int, dict[Hashable, tuple[Mold, Mold]]] = {}
 
-    def spread(self) -> None:
-        """Tell the followers of each shared table that moved."""
+    def spread(self, *, floods_of_all: bool = True) -> None:
+        """Bring what follows from the last changes to the switches that it concerns.
+
+        Without ``floods_of_all`` large flood groups wait: when many hosts connect one after
+        another, each would change the group of every other.
+        """
+        for vni, changed in self._joined.items():
+            self._floods_due.discard(vni)
+            self._forget_floods(vni)
+            for dpid in changed & self.replicas.keys():
+                self._refresh_network(self.replicas[dpid], vni)
+                self._refresh_foreign(self.replicas[dpid], vni)
+            for dpid in self._cursors(vni) - changed:
+                self._refresh_flood(self.replicas[dpid], vni)
+        self._joined.clear()
+        for vni in list(self._floods_due):
+            followers = self._cursors(vni)
+            if floods_of_all or len(followers) <= MANY_HOSTS:
+                self._floods_due.discard(vni)
+                for dpid in followers:
+                    self._refresh_flood(self.replicas[dpid], vni)
         for vni in self._moved:
             table = self.tables.get(vni)
             for dpid in () if table is None else table.cursors:
@@ -147,6 +175,7 @@ class Derivation:
         if vtep.ip not in self.topology.vteps:
             for key in list(self.topology.learned_on(place)):
                 self.apply(Remove(LearnedMac, key))
+        self._floods.clear()
         for replica in self.replicas.values():
             self.refresh_bridge(replica)
 
@@ -170,6 +199,7 @@ class Derivation:
             vips = {ip for of, ip in self.topology.vips if of == vni}
             self._touch_ips(vni, self._ips_of(keys) | vips)
         del self._old_molds[vni]
+        self._forget_floods(vni)
         for dpid in {*self.topology.members(vni), *self._cursors(vni)} & self.replicas.keys():
             self._refresh_network(self.replicas[dpid], vni)
             self._refresh_foreign(self.replicas[dpid], vni)
@@ -197,24 +227,27 @@ class Derivation:
         if vtep_moved:
             for key in (*self.topology.vms_on(dpid), *self.topology.learned_on(dpid)):
                 self._touch_mac(*key)
+        if vtep_moved:
+            moved = {vtep for vtep in (before, after) if vtep is not None}
+            for vtep in moved:
+                self._refresh_host_vtep(vtep)
+            for vni in self.topology.networks_on(dpid):
+                self._forget_floods(vni)
+                self._floods_due.add(vni)
+            for replica in self.replicas.values():
+                if replica.dpid != dpid and not replica.egress.plain:
+                    self._refresh_vteps(replica, moved)
         own = self.replicas.get(dpid)
         if own is not None:
             self.refresh_bridge(own)
-        if not vtep_moved:
-            return
-        for replica in self.replicas.values():
-            if replica is not own:
-                self._refresh_vteps(replica, {v for v in (before, after) if v is not None})
 
     def _membership_changed(self, vni: int, dpids: Iterable[int]) -> None:
-        for dpid in {*dpids, *self._cursors(vni)} & self.replicas.keys():
-            self._refresh_network(self.replicas[dpid], vni)
-            self._refresh_foreign(self.replicas[dpid], vni)
+        self._joined.setdefault(vni, set()).update(dpids)
 
-    def _cursors(self, vni: int) -> Iterable[int]:
+    def _cursors(self, vni: int) -> AbstractSet[int]:
         """The dpids of the switches that follow a network's table."""
         table = self.tables.get(vni)
-        return () if table is None else table.cursors
+        return frozenset() if table is None else table.cursors.keys()
 
     def _touch_mac(self, vni: int, mac: int, *, renew: bool = False) -> None:
         self._put(vni, ("mac", mac), mac_recipe(self.topology, vni, mac, self.timing), renew=renew)
@@ -293,48 +326,77 @@ class Derivation:
     def refresh_bridge(self, replica: Replica) -> None:
         """Recompute all that is this bridge's own."""
         bridge = replica.bridge
-        egress = Egress.of(self.topology, bridge)
+        egress = replica.egress = Egress.of(self.topology, bridge)
         private = replica.private
         private.put("base", Unit.private((*base_flows(), probe_flow(bridge.meters))))
         private.put("ports", Unit.private(port_flows(self.topology, bridge, egress)))
         private.put("flow port", Unit.private(flow_port_flows(egress)))
-        vteps = {host.vtep for host in self.topology.hosts.values() if host.vtep is not None}
-        vteps |= {vtep.ip for vtep in self.topology.vteps.values()}
+        self._follow_vteps(replica)
+        vteps = {vtep.ip for vtep in self.topology.vteps.values()} | set(map(VtepIp, egress.peers))
         known = {key[1] for key in private.units if isinstance(key, tuple) and key[0] == "vtep"}
         for vtep in vteps | known:
-            self._refresh_vtep(replica, egress, vtep)
-        for vni in {*self.topology.networks, *replica.tables} - {PRIVATE}:
-            self._refresh_network(replica, vni, egress)
+            self._refresh_vtep(replica, vtep)
+        followed = {vni for vni in replica.tables if vni >= 0}
+        for vni in {*self.topology.networks_on(replica.dpid), *followed}:
+            self._refresh_network(replica, vni)
         for key in self.topology.vms_on(replica.dpid):
             self._refresh_service(replica, *key)
         self.woken.add(replica.dpid)
 
     def _refresh_vteps(self, replica: Replica, vteps: set[VtepIp]) -> None:
-        egress = Egress.of(self.topology, replica.bridge)
+        egress = replica.egress = Egress.of(self.topology, replica.bridge)
         if replica.private.put("flow port", Unit.private(flow_port_flows(egress))):
             self.refresh_bridge(replica)
             return
+        self._follow_vteps(replica)
         flows = port_flows(self.topology, replica.bridge, egress)
         replica.private.put("ports", Unit.private(flows))
         # Which port leads to a foreign VTEP follows from where the others lead.
         for vtep in vteps | {VtepIp(vtep) for vtep in self.topology.vteps}:
-            self._refresh_vtep(replica, egress, vtep)
-        for vni in set(replica.tables) - {PRIVATE}:
-            self._refresh_network(replica, vni, egress)
+            self._refresh_vtep(replica, vtep)
+        for vni in [vni for vni in replica.tables if vni >= 0]:
+            self._refresh_network(replica, vni)
 
-    def _refresh_vtep(self, replica: Replica, egress: Egress, vtep: VtepIp) -> None:
+    def _refresh_vtep(self, replica: Replica, vtep: VtepIp) -> None:
         host = self.topology.host_at(vtep)
         unit = None
         if host is None or host.dpid != replica.dpid:
-            unit = Unit.private(vtep_flows(self.topology, replica.bridge, egress, vtep))
+            unit = Unit.private(vtep_flows(self.topology, replica.bridge, replica.egress, vtep))
         replica.private.put(("vtep", vtep), unit)
 
+    def _follow_vteps(self, replica: Replica) -> None:
+        """The hosts that may send through flow-based ports: one table for those ports' numbers."""
+        ports = tuple(replica.egress.flow_ports)
+        key = None
+        if ports:
+            key = self._vtep_tables.setdefault(ports, FIRST_VTEPS - len(self._vtep_tables))
+        for other in [vni for vni in replica.tables if vni <= FIRST_VTEPS and vni != key]:
+            replica.unfollow(other)
+        if key is None:
+            return
+        table = self.tables.get(key)
+        if table is None:
+            table = self.tables[key] = FlowTable()
+            for host in self.topology.hosts.values():
+                if host.vtep is not None:
+                    self._put_host_vtep(table, ports, host.vtep)
+        replica.follow(key, table)
+
+    def _refresh_host_vtep(self, vtep: VtepIp) -> None:
+        for ports, key in self._vtep_tables.items():
+            self._put_host_vtep(self.tables[key], ports, vtep)
+            self._moved.add(key)
+
+    def _put_host_vtep(self, table: FlowTable, ports: tuple[int, ...], vtep: VtepIp) -> None:
+        host = self.topology.host_at(vtep)
+        unit = None
+        if host is not None:
+            unit = Unit.of(UnitFlows(host.dpid, host_vtep_flows(vtep, ports)))
+        table.put(("vtep", vtep), unit)
+
     def _refresh_foreign(self, replica: Replica, vni: int) -> None:
-        vteps = self.topology.foreign_in(vni)
-        if vteps:
-            egress = Egress.of(self.topology, replica.bridge)
-            for vtep in vteps:
-                self._refresh_vtep(replica, egress, vtep)
+        for vtep in self.topology.foreign_in(vni):
+            self._refresh_vtep(replica, vtep)
 
     def _refresh_services(self, vni: int, mac: int, places: Iterable[int]) -> None:
         for place in places:
@@ -351,7 +413,7 @@ class Derivation:
         if replica.private.put(("vm", vni, mac), unit):
             self.woken.add(replica.dpid)
 
-    def _refresh_network(self, replica: Replica, vni: int, egress: Egress | None = None) -> None:
+    def _refresh_network(self, replica: Replica, vni: int) -> None:
         network = self.topology.networks.get(vni)
         private = replica.private
         if network is None or not self.topology.is_member(replica.dpid, vni):
@@ -360,15 +422,35 @@ class Derivation:
             replica.unfollow(vni)
             self._end_conversations(replica, vni)
         else:
-            egress = egress or Egress.of(self.topology, replica.bridge)
-            flows = network_flows(replica.bridge, egress, network)
+            flows = network_flows(replica.bridge, replica.egress, network)
             private.put(("net", vni), Unit.private(flows))
-            group = flood_group(self.topology, replica.bridge, egress, network)
-            private.put_group(group.group_id, encode.encode_buckets(group))
+            self._refresh_flood(replica, vni)
             replica.follow(vni, self.tables[vni])
             if network.mode == "proactive":
                 self._end_conversations(replica, vni)
         self.woken.add(replica.dpid)
+
+    def _refresh_flood(self, replica: Replica, vni: int) -> None:
+        network = self.topology.networks.get(vni)
+        if network is not None and self.topology.is_member(replica.dpid, vni):
+            replica.private.put_group(group_id(vni), self._buckets(replica, network))
+            self.woken.add(replica.dpid)
+
+    def _buckets(self, replica: Replica, network: Network) -> bytes:
+        egress = replica.egress
+        if egress.flow_port is None or not egress.plain:
+            group = flood_group(self.topology, replica.bridge, egress, network)
+            return encode.encode_buckets(group)
+        key = (int(network.vni), egress.flow_port)
+        shared = self._floods.get(key)
+        if shared is None:
+            shared = self._floods[key] = SharedFlood(self.topology, network, egress.flow_port)
+        host = self.topology.hosts.get(replica.dpid)
+        return shared.without(None if host is None else host.vtep)
+
+    def _forget_floods(self, vni: int) -> None:
+        for port in {ports[0] for ports in self._vtep_tables}:
+            self._floods.pop((vni, port), None)
 
     def _end_conversations(self, replica: Replica, vni: int) -> None:
         for key in replica.conversations(vni):

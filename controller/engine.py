@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from controller import frames, learning, probes
-from controller.bridges import Bridge, Egress, PortNames
+from controller.bridges import Bridge, PortNames
 from controller.derivation import Derivation
 from controller.events import (
     BarrierAnswered,
@@ -120,7 +120,7 @@ class Engine:
                     live.leave()
                     del self.replicas[event.dpid]
                     self._effects.confirmed.add(event.dpid)
-        self._derivation.spread()
+        self._derivation.spread(floods_of_all=isinstance(event, Tick | Committed))
         effects, self._effects = self._effects, Effects()
         effects.wake |= self._derivation.woken
         self._derivation.woken.clear()
@@ -342,7 +342,7 @@ class Engine:
 
         Probes have not told the ports yet; or one port leads to all hosts and more still arrive.
         """
-        egress = Egress.of(self.topology, replica.bridge)
+        egress = replica.egress
         if egress.flow_port is not None and now_s < self._last_arrival_s + ARRIVALS_S:
             return now_s < replica.connected_s + ARRIVALS_HOLD_S
         return bool(egress.unproven) and now_s < replica.hold_until_s
@@ -458,7 +458,7 @@ class Engine:
 
     def _probe_all_soon(self, now_s: float) -> None:
         for replica in self.replicas.values():
-            if Egress.of(self.topology, replica.bridge).unproven:
+            if replica.egress.unproven:
                 self._prober.probe(replica, now_s)
                 self._effects.wake.add(replica.dpid)
 
@@ -467,11 +467,10 @@ class Engine:
     def followers(self, changes: Iterable[Change]) -> set[int]:
         """The connected hosts that a write concerns, as the facts are now."""
         vnis, everybody = _concerned(changes)
-        return {
-            dpid
-            for dpid, replica in self.replicas.items()
-            if everybody or vnis & replica.tables.keys()
-        }
+        if everybody:
+            return set(self.replicas)
+        tables = (self.tables.get(vni) for vni in vnis)
+        return {dpid for table in tables if table is not None for dpid in table.cursors}
 
     def ticket(self, changes: Iterable[Change], departing: Iterable[int] = ()) -> Ticket:
         """What to wait for, so that these changes (applied already) are on every switch.

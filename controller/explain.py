@@ -7,7 +7,6 @@ from collections.abc import Collection, Hashable
 from controller.engine import Engine
 from controller.flow import Flow, ofctl_actions, ofctl_match
 from controller.pipeline import WHY, Kind, cookie_kind
-from controller.replica import PRIVATE
 from controller.service import FlowView
 from controller.wire.decode import FlowEntry
 from controller.wire.dumptext import actions_text, match_text
@@ -50,9 +49,10 @@ def flow_views(engine: Engine, dpid: int) -> list[FlowView]:
     replica = engine.replicas.get(dpid)
     topology = engine.topology
     views: list[FlowView] = []
-    tables = {vni: engine.tables[vni] for vni in topology.networks_on(dpid)}
-    if replica is not None:
-        tables[PRIVATE] = replica.private
+    if replica is None:
+        tables = {vni: engine.tables[vni] for vni in topology.networks_on(dpid)}
+    else:
+        tables = replica.tables
     for vni, table in tables.items():
         for key, unit in table.units.items():
             subject = _subject(topology, vni, key)

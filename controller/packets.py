@@ -7,7 +7,7 @@ could not have sent: the port, the VTEP and the network are checked again.
 from __future__ import annotations
 
 from controller import dhcp, frames, learning
-from controller.bridges import Egress, dhcp_server
+from controller.bridges import dhcp_server
 from controller.derivation import Derivation
 from controller.desired import answers, owner_of
 from controller.events import Effects
@@ -184,7 +184,7 @@ class PacketIns:
         vtep = None if there is None else self._topology.vtep_of(there)
         if vtep is None:
             return
-        egress = Egress.of(self._topology, replica.bridge)
+        egress = replica.egress
         port = egress.peers.get(vtep, egress.flow_port)
         if port is not None and egress.carries(port, network.vni):
             actions = (

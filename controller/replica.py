@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from controller.bridges import METERS, Bridge, probe_flow
+from controller.bridges import METERS, Bridge, Egress, probe_flow
 from controller.events import DumpPart
 from controller.flow import Flow
 from controller.neighbours import nd_trial
@@ -33,7 +33,10 @@ from controller.wire import decode, encode
 from topology.types import Dpid
 
 PRIVATE = -1
-"""The private table's key among cursors; shared tables go by their VNI."""
+"""The private table's key among those that a switch follows; networks' tables go by their VNI."""
+
+FIRST_VTEPS = -2
+"""The key, and those below are others', of a table of hosts that may send through tunnels."""
 
 XID_BASE, XID_SPAN = 0x77000000, 0x01000000
 AUDIT_EVERY_S = 20.0
@@ -137,6 +140,7 @@ class Replica:
         self.epoch = epoch
         self.address = address
         self.bridge = bridge
+        self.egress = Egress({}, (), None)  # as derivation.py last saw it
         self.ports: dict[int, str] = {}
         self.state = State.WAITING
         self.private = FlowTable()

@@ -17,7 +17,6 @@ from eventlet.queue import LightQueue
 from eventlet.timeout import Timeout
 
 from controller import explain
-from controller.bridges import Egress
 from controller.engine import Engine, Settings
 from controller.events import Committed, Connected, Effects, Event, Lost, Message, Received, Tick
 from controller.openflow.front import Connection
@@ -162,7 +161,7 @@ class Runtime:
     def _unproven(self, replica: Replica) -> str | None:
         bridge = replica.bridge
         names = dict(bridge.tunnel_ports)
-        egress = Egress.of(self.topology, bridge)
+        egress = replica.egress
         if egress.unproven and egress.flow_port is None and not bridge.trusting:
             return (
                 f"tunnel port {names[egress.unproven[0]]}: no known VTEP answers through it, so it"

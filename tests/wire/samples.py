@@ -8,8 +8,8 @@ from controller.bridges import (
     Bridge,
     Egress,
     base_flows,
-    flood_group,
     flow_port_flows,
+    host_vtep_flows,
     network_flows,
     port_flows,
     probe_flow,
@@ -17,6 +17,7 @@ from controller.bridges import (
     vtep_flows,
 )
 from controller.desired import conversation, ip_recipe, mac_recipe
+from controller.floods import flood_group
 from controller.flow import FloodGroup, Flow
 from controller.neighbours import nd_trial
 from controller.terms import Timing
@@ -109,6 +110,8 @@ def every_flow() -> list[Flow]:
     flows += port_flows(there, BRIDGE, MIXED)
     for vtep in (ADDRESSES[PEER], ADDRESSES[FAR], FOREIGN, MUTE):
         flows += vtep_flows(there, BRIDGE, MIXED, vtep)
+    flows += host_vtep_flows(ADDRESSES[PEER], MIXED.flow_ports)
+    flows += host_vtep_flows(ADDRESSES[FAR], MIXED.flow_ports)
     flows += vtep_flows(there, BRIDGE, KEYLESS, ADDRESSES[PEER])
     for network in NETWORKS:
         flows += network_flows(BRIDGE, PEERS_ONLY, network)
