@@ -6,8 +6,9 @@ place of the one with its key; tables log only what differs.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from typing import TypeAlias
 
 from controller.bridges import (
     Egress,
@@ -20,7 +21,7 @@ from controller.bridges import (
     service_flows,
     vtep_flows,
 )
-from controller.desired import Recipe, conversation, ip_recipe, mac_recipe
+from controller.desired import Recipe, Shape, conversation, ip_recipe, mac_recipe, maker
 from controller.floods import SharedFlood, flood_group
 from controller.flow import Flow
 from controller.learning import Ages
@@ -47,6 +48,8 @@ from topology.model import (
 )
 from topology.types import VtepIp
 
+_Molds: TypeAlias = tuple[Mold, Mold]
+
 MANY_HOSTS = 64
 """A flood group of more hosts is not sent again at each arrival."""
 
@@ -70,8 +73,8 @@ class Derivation:
         self._floods_due: set[int] = set()
         self._floods: dict[tuple[int, int], SharedFlood] = {}  # (VNI, flow-based port)
         self._vtep_tables: dict[tuple[int, ...], int] = {}  # flow-based ports -> table
-        self._molds: dict[int, dict[Hashable, tuple[Mold, Mold]]] = {}
-        self._old_molds: dict[int, dict[Hashable, tuple[Mold, Mold]]] = {}
+        self._molds: dict[int, dict[Shape, _Molds]] = {}
+        self._old_molds: dict[int, dict[Shape, _Molds]] = {}
 
     def spread(self, *, floods_of_all: bool = True) -> None:
         """Bring what follows from the last changes to the switches that it concerns.
@@ -250,76 +253,96 @@ class Derivation:
         return frozenset() if table is None else table.cursors.keys()
 
     def _touch_mac(self, vni: int, mac: int, *, renew: bool = False) -> None:
-        self._put(vni, ("mac", mac), mac_recipe(self.topology, vni, mac, self.timing), renew=renew)
+        network = self.topology.networks.get(vni)
+        recipe = None if network is None else mac_recipe(self.topology, network, mac)
+        self._put(vni, network, ("mac", mac), recipe, renew=renew)
 
     def _touch_ips(self, vni: int, ips: Iterable[int], *, renew: bool = False) -> None:
+        network = self.topology.networks.get(vni)
         for ip in ips:
-            self._put(vni, ("ip", ip), ip_recipe(self.topology, vni, ip, self.timing), renew=renew)
+            recipe = None if network is None else ip_recipe(self.topology, network, ip)
+            self._put(vni, network, ("ip", ip), recipe, renew=renew)
 
-    def _put(self, vni: int, key: tuple[str, int], recipe: Recipe | None, *, renew: bool) -> None:
+    def _put(
+        self,
+        vni: int,
+        network: Network | None,
+        key: tuple[str, int],
+        recipe: Recipe | None,
+        *,
+        renew: bool,
+    ) -> None:
         table = self.tables.get(vni)
         if table is None:
             return
-        reactive = self._is_reactive(vni)
-        if recipe is None:
-            unit = None
-        elif reactive:
-            unit = Unit.of(_without_conversations(recipe.flows()))
-        else:
-            unit = self._cast(vni, recipe)
-        if reactive:
-            for replica in self._followers(vni):
-                if replica.talks((vni, *key)):
-                    replica.revise((vni, *key), _conversation(replica, recipe))
-                    self.woken.add(replica.dpid)
+        unit: Unit | None = None
+        if network is not None and network.mode == "reactive":
+            self._revise(network, key, recipe)
+            if recipe is not None:
+                unit = Unit.of(_without_conversations(recipe.flows(network, self.timing)))
+        elif network is not None and recipe is not None:
+            unit = self._cast(network, recipe)
         if table.put(key, unit, renew=renew):
             self._moved.add(vni)
 
-    def _followers(self, vni: int) -> list[Replica]:
-        """The connected switches that follow a network's table."""
-        return [self.replicas[dpid] for dpid in self._cursors(vni)]
-
-    def _cast(self, vni: int, recipe: Recipe) -> Unit:
+    def _cast(self, network: Network, recipe: Recipe) -> Unit:
         """The unit's bytes, poured into the mold of its shape."""
-        molds = self._molds.get(vni)
+        owner, shape, values = recipe
+        molds = self._molds.get(network.vni)
         if molds is None:
-            molds = self._molds[vni] = {}
-        pair = molds.get(recipe.shape)
+            molds = self._molds[network.vni] = {}
+        pair = molds.get(shape)
         if pair is None:
-            pair = molds[recipe.shape] = self._mold(vni, recipe)
+            pair = molds[shape] = self._mold(network, recipe)
         remote, local = pair
         if not local:
-            return Unit(recipe.owner, remote.pour(recipe.values))
-        return Unit(recipe.owner, remote.pour(recipe.values), b"".join(recipe.values), local)
+            return Unit(owner, remote.pour(values))
+        return Unit(owner, remote.pour(values), b"".join(values), local)
 
-    def _mold(self, vni: int, recipe: Recipe) -> tuple[Mold, Mold]:
+    def _mold(self, network: Network, recipe: Recipe) -> _Molds:
         """The remote and the local mold of a shape; the same as before where they are equal."""
-        make = recipe.make
+        make = maker(network, self.timing, recipe.shape)
         widths = tuple(map(len, recipe.values))
         pair = (
             Mold(lambda *values: make(*values)[0], *widths),
             Mold(lambda *values: make(*values)[1], *widths),
         )
-        old = self._old_molds.get(vni, {}).get(recipe.shape)
+        old = self._old_molds.get(network.vni, {}).get(recipe.shape)
         return old if old == pair and old is not None else pair
+
+    def _followers(self, vni: int) -> list[Replica]:
+        """The connected switches that follow a network's table."""
+        return [self.replicas[dpid] for dpid in self._cursors(vni)]
 
     # Conversations of reactive networks
 
-    def _is_reactive(self, vni: int) -> bool:
-        network = self.topology.networks.get(vni)
-        return network is not None and network.mode == "reactive"
-
     def converse(self, replica: Replica, vni: int, what: str, value: int) -> bool:
         """Have a host hold the flows towards a MAC or IP; False if nothing is known of it."""
-        if not self._is_reactive(vni) or vni not in replica.tables:
+        network = self.topology.networks.get(vni)
+        if network is None or network.mode != "reactive" or vni not in replica.tables:
             return False
         recipe = mac_recipe if what == "mac" else ip_recipe
-        flows = _conversation(replica, recipe(self.topology, vni, value, self.timing))
+        flows = self._conversation(replica, network, recipe(self.topology, network, value))
         if not flows:
             return False
         replica.converse((vni, what, value), flows)
         self.woken.add(replica.dpid)
         return True
+
+    def _revise(self, network: Network, key: tuple[str, int], recipe: Recipe | None) -> None:
+        """What is known of a MAC or IP changed: the conversations with it follow."""
+        talk = (int(network.vni), *key)
+        for replica in self._followers(network.vni):
+            if replica.talks(talk):
+                replica.revise(talk, self._conversation(replica, network, recipe))
+                self.woken.add(replica.dpid)
+
+    def _conversation(
+        self, replica: Replica, network: Network, recipe: Recipe | None
+    ) -> tuple[Flow, ...]:
+        if recipe is None:
+            return ()
+        return conversation(recipe.flows(network, self.timing), replica.dpid)
 
     # A bridge's private table
 
@@ -455,10 +478,6 @@ class Derivation:
     def _end_conversations(self, replica: Replica, vni: int) -> None:
         for key in replica.conversations(vni):
             replica.hang_up(key)
-
-
-def _conversation(replica: Replica, recipe: Recipe | None) -> tuple[Flow, ...]:
-    return () if recipe is None else conversation(recipe.flows(), replica.dpid)
 
 
 def _without_conversations(flows: UnitFlows) -> UnitFlows:

@@ -1,14 +1,15 @@
 """Facts in, flows out: what one fact puts on all hosts of its network.
 
-``mac_recipe`` and ``ip_recipe`` are put together from the functions of sources.py, security.py and
-neighbours.py, one for each flow kind; bridges.py says what is one host's own.
+``mac_recipe`` and ``ip_recipe`` say what shape of flows a fact has; ``maker`` puts each shape
+together from the functions of sources.py, security.py and neighbours.py, one for each flow kind.
+bridges.py says what is one host's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple, TypeAlias
 
 from controller.flow import Field, Flow, Match, SetField, match
 from controller.learning import believed
@@ -36,9 +37,10 @@ from controller.sources import (
 )
 from controller.terms import Timing, UnitFlows
 from topology.model import LearnedMac, Network, Topology, Vm
-from topology.types import Foreign, Ip, Mac, VtepIp
+from topology.types import Foreign, Ip, Location, Mac, VtepIp
 
 Flows: TypeAlias = tuple[Flow, ...]
+Maker: TypeAlias = Callable[..., tuple[Flows, Flows]]
 
 CONVERSATION_IDLE_S = 60
 """How long a pair that talked keeps its flows in a reactive network."""
@@ -84,96 +86,142 @@ def local_unicast(vni: int, mac: int) -> Flow:
 # Units of a network's shared table
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Shape(NamedTuple):
+    """What the flows of many facts have in common: kind, how many VTEPs, which IPs are IPv4."""
+
+    kind: str
+    vteps: int
+    families: tuple[bool, ...] = ()
+
+
+class Recipe(NamedTuple):
     """One fact's flows: a shape that many facts of the network share, and this one's values.
 
-    ``make`` takes the values as integers and gives (remote, local); it may depend on the network
-    and on ``shape``, and on nothing else.
+    What its flows are follows from the network, the shape and the values, and from nothing else.
     """
 
     owner: int | None
-    shape: Hashable
+    shape: Shape
     values: tuple[bytes, ...]
-    make: Callable[..., tuple[Flows, Flows]]
 
-    def flows(self) -> UnitFlows:
-        remote, local = self.make(*(int.from_bytes(value, "big") for value in self.values))
+    def flows(self, network: Network, timing: Timing) -> UnitFlows:
+        make = maker(network, timing, self.shape)
+        remote, local = make(*(int.from_bytes(value, "big") for value in self.values))
         return UnitFlows(self.owner, remote, local)
 
 
-def mac_recipe(topology: Topology, vni: int, mac: int, timing: Timing) -> Recipe | None:
+def mac_recipe(topology: Topology, network: Network, mac: int) -> Recipe | None:
     """Where a MAC is, for all hosts of its network: a registered VM wins over a learned MAC."""
-    network = topology.networks.get(vni)
-    if network is None:
-        return None
-    vm = topology.vms.get((vni, mac))
+    key = (network.vni, mac)
+    vm = topology.vms.get(key)
     if vm is not None:
         return _registered(topology, network, vm)
-    learned = topology.learned.get((vni, mac))
+    learned = topology.learned.get(key)
     if learned is not None and believed(topology, learned):
-        return _learned(topology, network, learned, timing)
+        return _learned(topology, learned)
     return None
 
 
 def _registered(topology: Topology, network: Network, vm: Vm) -> Recipe:
-    vni, vtep = network.vni, topology.vtep_of(vm.host)
+    where = _where(topology, vm.host)
     mac = vm.mac.to_bytes(6, "big")
-    where = () if vtep is None else (vtep.packed,)
     if isinstance(vm.host, Foreign):
+        return Recipe(None, Shape("VM behind a VTEP", len(where)), (mac, *where))
+    if not network.port_security:
+        return Recipe(vm.host, Shape("VM", len(where)), (mac, *where))
+    ips = (*vm.ips, *(vip.ip for vip in topology.vips_of(network.vni, vm.mac)))
+    values = (mac, link_local(vm.mac).packed, *(ip.packed for ip in ips), *where)
+    return Recipe(vm.host, Shape("secured VM", len(where), _families(ips)), values)
 
-        def behind(mac: int, *vtep: int) -> tuple[Flows, Flows]:
-            flows = (registered_unicast, foreign_registered)
-            return tuple(flow(vni, mac, _vtep(low)) for low in vtep for flow in flows), ()
 
-        return Recipe(None, ("VM behind a VTEP", len(where)), (mac, *where), behind)
+def _learned(topology: Topology, learned: LearnedMac) -> Recipe:
+    where = _where(topology, learned.host)
+    mac = learned.mac.to_bytes(6, "big")
+    kind = "learned behind a VTEP" if isinstance(learned.host, Foreign) else "learned"
+    ips = [ip for ip, _seen_s in learned.ips]
+    shape = Shape(kind, len(where), _families(ips))
+    return Recipe(_owner(learned), shape, (mac, *(ip.packed for ip in ips), *where))
+
+
+def _where(topology: Topology, place: Location) -> tuple[bytes, ...]:
+    """The VTEP of a place, if it is known."""
+    vtep = topology.vtep_of(place)
+    return () if vtep is None else (vtep.packed,)
+
+
+def ip_recipe(topology: Topology, network: Network, ip: int) -> Recipe | None:
+    """Who answers for an IP, for all hosts of its network: registered wins over learned."""
+    vni = network.vni
+    address = Ip(ip)
+    owner = owner_of(topology, vni, ip)
+    if owner is None or not answers(network, owner):
+        declared = isinstance(owner, Vm) or (vni, ip) in topology.vips
+        if declared and network.unknown_arp == "drop" and network.subnet_of(address):
+            return Recipe(None, Shape("known IP", 0, (address.is_v4,)), (address.packed,))
+        return None
+    kind = "IP" if isinstance(owner, Vm) else "learned IP"
+    values = (owner.mac.to_bytes(6, "big"), address.packed)
+    return Recipe(_owner(owner), Shape(kind, 0, (address.is_v4,)), values)
+
+
+def maker(network: Network, timing: Timing, shape: Shape) -> Maker:
+    """What makes a shape's flows, (remote, local), from its values as integers."""
+    vni = network.vni
+    families = shape.families
+
+    def ways(values: Sequence[int]) -> list[VtepIp]:
+        return [VtepIp(VtepIp.v4(low32)) for low32 in values[len(values) - shape.vteps :]]
+
+    def there(mac: int, values: Sequence[int]) -> Flows:
+        return tuple(registered_unicast(vni, mac, vtep) for vtep in ways(values))
 
     def here(mac: int) -> Flows:
         return (local_unicast(vni, mac), source_guard(vni, mac))
 
-    def there(mac: int, vtep: Iterable[int]) -> Flows:
-        return tuple(registered_unicast(vni, mac, _vtep(low)) for low in vtep)
+    def vm(mac: int, *values: int) -> tuple[Flows, Flows]:
+        return there(mac, values), (*registered_source(network, mac), *here(mac))
 
-    if not network.port_security:
+    def secured_vm(mac: int, local: int, *values: int) -> tuple[Flows, Flows]:
+        sends = secure_sender(vni, Mac(mac), _ips(families, values), Ip(local))
+        return there(mac, values), (*sends, *here(mac))
 
-        def plain(mac: int, *vtep: int) -> tuple[Flows, Flows]:
-            return there(mac, vtep), (*registered_source(network, mac), *here(mac))
+    def vm_behind(mac: int, *values: int) -> tuple[Flows, Flows]:
+        flows = (registered_unicast, foreign_registered)
+        return tuple(flow(vni, mac, vtep) for vtep in ways(values) for flow in flows), ()
 
-        return Recipe(vm.host, ("VM", len(where)), (mac, *where), plain)
-
-    ips = (*vm.ips, *(vip.ip for vip in topology.vips_of(vni, vm.mac)))
-    families = _families(ips)
-
-    def secured(mac: int, local: int, *rest: int) -> tuple[Flows, Flows]:
-        own, vtep = _ips(families, rest), rest[len(families) :]
-        sends = secure_sender(vni, Mac(mac), own, Ip(local))
-        return there(mac, vtep), (*sends, *here(mac))
-
-    values = (mac, link_local(vm.mac).packed, *(ip.packed for ip in ips), *where)
-    return Recipe(vm.host, ("secured VM", families, len(where)), values, secured)
-
-
-def _learned(topology: Topology, network: Network, learned: LearnedMac, timing: Timing) -> Recipe:
-    vni, vtep = network.vni, topology.vtep_of(learned.host)
-    ips = tuple(ip for ip, _seen_s in learned.ips)
-    families = _families(ips)
-    foreign = isinstance(learned.host, Foreign)
-
-    def make(mac: int, *rest: int) -> tuple[Flows, Flows]:
-        own, vtep = _ips(families, rest), [_vtep(low) for low in rest[len(families) :]]
-        remote = tuple(learned_unicast(vni, mac, there, timing) for there in vtep)
-        if foreign:
-            for there in vtep:
-                remote += foreign_learned(vni, mac, there, own, timing)
-            return remote, ()
+    def learned(mac: int, *values: int) -> tuple[Flows, Flows]:
+        remote = tuple(learned_unicast(vni, mac, vtep, timing) for vtep in ways(values))
         local = learned_source(network, mac, timing)
-        for ip in own:
+        for ip in _ips(families, values):
             local += learned_binding(network, mac, ip, timing)
         return remote, local
 
-    where = () if vtep is None else (vtep.packed,)
-    values = (learned.mac.to_bytes(6, "big"), *(ip.packed for ip in ips), *where)
-    return Recipe(_owner(learned), ("learned", foreign, families, len(where)), values, make)
+    def learned_behind(mac: int, *values: int) -> tuple[Flows, Flows]:
+        remote = tuple(learned_unicast(vni, mac, vtep, timing) for vtep in ways(values))
+        for vtep in ways(values):
+            remote += foreign_learned(vni, mac, vtep, _ips(families, values), timing)
+        return remote, ()
+
+    def ip(mac: int, value: int) -> tuple[Flows, Flows]:
+        return _registered_ip(vni, mac, _ip(families[0], value))
+
+    def learned_ip(mac: int, value: int) -> tuple[Flows, Flows]:
+        return _learned_ip(vni, mac, _ip(families[0], value), timing), ()
+
+    def known_ip(value: int) -> tuple[Flows, Flows]:
+        return (known_neighbour(vni, _ip(families[0], value)),), ()
+
+    makers: dict[str, Maker] = {
+        "VM": vm,
+        "secured VM": secured_vm,
+        "VM behind a VTEP": vm_behind,
+        "learned": learned,
+        "learned behind a VTEP": learned_behind,
+        "IP": ip,
+        "learned IP": learned_ip,
+        "known IP": known_ip,
+    }
+    return makers[shape.kind]
 
 
 def _families(ips: Iterable[Ip]) -> tuple[bool, ...]:
@@ -186,40 +234,6 @@ def _ips(families: Sequence[bool], values: Sequence[int]) -> tuple[Ip, ...]:
 
 def _ip(is_v4: bool, value: int) -> Ip:
     return Ip.v4(value) if is_v4 else Ip(value)
-
-
-def _vtep(low32: int) -> VtepIp:
-    return VtepIp(VtepIp.v4(low32))
-
-
-def ip_recipe(topology: Topology, vni: int, ip: int, timing: Timing) -> Recipe | None:
-    """Who answers for an IP, for all hosts of its network: registered wins over learned."""
-    network = topology.networks.get(vni)
-    if network is None:
-        return None
-    address = Ip(ip)
-    v4 = address.is_v4
-    owner = owner_of(topology, vni, ip)
-    if owner is None or not answers(network, owner):
-        declared = isinstance(owner, Vm) or (vni, ip) in topology.vips
-        if declared and network.unknown_arp == "drop" and network.subnet_of(address):
-
-            def known(ip: int) -> tuple[Flows, Flows]:
-                return (known_neighbour(vni, _ip(v4, ip)),), ()
-
-            return Recipe(None, ("known IP", v4), (address.packed,), known)
-        return None
-
-    def registered(mac: int, ip: int) -> tuple[Flows, Flows]:
-        return _registered_ip(vni, mac, _ip(v4, ip))
-
-    def learned(mac: int, ip: int) -> tuple[Flows, Flows]:
-        return _learned_ip(vni, mac, _ip(v4, ip), timing), ()
-
-    values = (owner.mac.to_bytes(6, "big"), address.packed)
-    if isinstance(owner, Vm):
-        return Recipe(_owner(owner), ("IP", v4), values, registered)
-    return Recipe(_owner(owner), ("learned IP", v4), values, learned)
 
 
 def owner_of(topology: Topology, vni: int, ip: int) -> Vm | LearnedMac | None:

@@ -22,6 +22,7 @@ from controller.events import (
     Effects,
     Event,
     Lost,
+    PacketsIn,
     Received,
     Tick,
 )
@@ -107,6 +108,11 @@ class Engine:
                 live = self.replicas.get(event.dpid)
                 if live is not None and live.epoch == event.epoch:
                     self._received(live, event, now_s)
+            case PacketsIn():
+                live = self.replicas.get(event.dpid)
+                if live is not None and live.epoch == event.epoch:
+                    for packet in event.packets:
+                        self._packet_in(live, packet, now_s)
             case Committed():
                 for change in event.changes:
                     self._derivation.apply(self._with_sightings(change))

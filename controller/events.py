@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -62,6 +63,15 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class PacketsIn:
+    """Packet-ins of one switch that came together, in order."""
+
+    dpid: int
+    epoch: int
+    packets: Sequence[PacketIn]
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
     """Changes that are durable now."""
 
@@ -73,7 +83,7 @@ class Tick:
     """Time has passed."""
 
 
-Event: TypeAlias = Connected | Lost | Received | Committed | Tick
+Event: TypeAlias = Connected | Lost | Received | PacketsIn | Committed | Tick
 
 
 @dataclass(slots=True)

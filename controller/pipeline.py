@@ -305,9 +305,7 @@ def check(flow: Flow) -> Flow:
 
 def cookie_kind(cookie: int) -> Kind | None:
     """What a cookie says its flow is for; None when the flow is not ours."""
-    if cookie >> 56 != COOKIE_OWNER:
-        return None
-    try:
-        return Kind(cookie >> 48 & 0xFF)
-    except ValueError:
-        return None
+    return _KINDS.get(cookie >> 48)
+
+
+_KINDS = {COOKIE_OWNER << 8 | kind: kind for kind in Kind}

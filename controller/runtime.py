@@ -18,13 +18,24 @@ from eventlet.timeout import Timeout
 
 from controller import explain
 from controller.engine import Engine, Settings
-from controller.events import Committed, Connected, Effects, Event, Lost, Message, Received, Tick
+from controller.events import (
+    Committed,
+    Connected,
+    Effects,
+    Event,
+    Lost,
+    Message,
+    PacketsIn,
+    Received,
+    Tick,
+)
 from controller.openflow.front import Connection
 from controller.replica import Findings, Replica, State
 from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
 from controller.store.base import Store
 from controller.store.committer import Committer
 from controller.tables import Buffer
+from controller.wire.decode import PacketIn
 from topology.draft import Draft
 from topology.errors import Conflict, VxlanError
 from topology.model import Change, Topology
@@ -217,6 +228,9 @@ class Runtime:
 
     def received(self, connection: Connection, message: Message) -> None:
         self._handle(Received(int(connection.id), connection.epoch, message))
+
+    def packets_in(self, connection: Connection, packets: list[PacketIn]) -> None:
+        self._handle(PacketsIn(int(connection.id), connection.epoch, packets))
 
     def pull(self, connection: Connection) -> list[Buffer]:
         replica = self.engine.replicas.get(int(connection.id))

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 import eventlet
 from eventlet.event import Event
+from eventlet.greenio import GreenSocket
+from eventlet.hubs import get_hub, trampoline
 from ryu.controller import controller as ryu_controller
 from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER
@@ -36,7 +38,10 @@ LOG = logging.getLogger("vxlan_l2.openflow")
 
 READ_BYTES = 256 * 1024
 WRITE_BYTES = 256 * 1024
+MORE_BYTES = 64 * 1024
+IOV_MAX = 1024
 MESSAGES_BEFORE_YIELD = 512
+FLUSHES_AT_ONCE = 64
 ECHO_EVERY_S = 5.0
 DEAD_AFTER_S = 15.0
 OWN_STALL_S = 1.0
@@ -44,7 +49,6 @@ UNREAD_MAX_BYTES = 4 << 20
 
 _EPOCHS = itertools.count(int(time.time() * 1000) & 0xFFFFFFFFFF)
 _FOR_RYU_TOO = {
-    encode.PACKET_IN: ofp_event.EventOFPPacketIn,
     encode.FLOW_REMOVED: ofp_event.EventOFPFlowRemoved,
     encode.BARRIER_REPLY: ofp_event.EventOFPBarrierReply,
     encode.ERROR: ofp_event.EventOFPErrorMsg,
@@ -71,7 +75,10 @@ _STATS_FOR_RYU = {
 
 
 class Listener(Protocol):
-    """Who hears of connections and messages; ``pull`` gives what is to be sent."""
+    """Who hears of connections and messages; ``pull`` gives what is to be sent.
+
+    Packet-ins that arrive together are handed over together.
+    """
 
     def connected(self, connection: Connection, ports: dict[int, str]) -> None: ...
 
@@ -79,7 +86,40 @@ class Listener(Protocol):
 
     def received(self, connection: Connection, message: Message) -> None: ...
 
+    def packets_in(self, connection: Connection, packets: list[decode.PacketIn]) -> None: ...
+
     def pull(self, connection: Connection) -> list[Buffer]: ...
+
+
+class _Awake:
+    """The connections that may have something to send."""
+
+    def __init__(self) -> None:
+        self._connections: deque[Connection] = deque()
+        self._is_due = False
+
+    def add(self, connection: Connection) -> None:
+        self._connections.append(connection)
+        self._come_back()
+
+    def flush(self) -> None:
+        """Send without ever waiting; many connections take several turns."""
+        for _ in range(min(len(self._connections), FLUSHES_AT_ONCE)):
+            self._connections.popleft().flush()
+        if self._connections:
+            self._come_back()
+
+    def _come_back(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            get_hub().schedule_call_global(0, self._turn)
+
+    def _turn(self) -> None:
+        self._is_due = False
+        self.flush()
+
+
+_AWAKE = _Awake()
 
 
 class Connection(ryu_controller.Datapath):  # type: ignore[misc]
@@ -93,7 +133,10 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         self._on_announced = announced
         self._outbox: deque[bytes] = deque()
         self._unread_bytes = 0
-        self._waiting: Event | None = None
+        self._waiting: Event | None = None  # of the sender, while it has nothing to do
+        self._awake = False
+        self._rest: list[Buffer] = []
+        self._packets: list[decode.PacketIn] = []
         self._heard_s = time.monotonic()
         self._announced = False
         self._first_ports: dict[int, str] = {}
@@ -128,20 +171,51 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         return True
 
     def wake(self) -> None:
-        """There may be something to send."""
+        """There may be something to send: soon, with what else comes up until then."""
+        if not self._awake:
+            self._awake = True
+            _AWAKE.add(self)
+
+    def flush(self) -> None:
+        """Send what is due as far as the socket takes it at once; the sender does the rest."""
+        self._awake = False
+        if self._waiting is None:
+            return  # the sender is at it
+        if self._sends_at_once and self.state != DEAD_DISPATCHER:
+            buffers = self._due()
+            if not buffers:
+                return
+            try:
+                self._rest = _unsent(buffers, self.socket.fd.sendmsg(buffers[:IOV_MAX]))
+            except BlockingIOError:
+                self._rest = buffers
+            except OSError:
+                self._rest = buffers  # the sender meets it again, and ends
+            if not self._rest and sum(map(len, buffers)) < MORE_BYTES:
+                return
         waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.send()
+        waiting.send()
+
+    def _due(self) -> list[Buffer]:
+        buffers: list[Buffer] = [self._outbox.popleft() for _ in range(len(self._outbox))]
+        self._unread_bytes = 0
+        if self._announced:
+            buffers += self.listener.pull(self)
+        return buffers
+
+    @property
+    def _sends_at_once(self) -> bool:
+        """Whether this is a plain socket: TLS has its own buffers and rounds."""
+        return isinstance(self.socket, GreenSocket)
 
     def _send_loop(self) -> None:
         try:
             while self.state != DEAD_DISPATCHER:
-                chunks: list[Buffer] = [self._outbox.popleft() for _ in range(len(self._outbox))]
-                self._unread_bytes = 0
-                if self._announced:
-                    chunks.extend(self.listener.pull(self))
-                if chunks:
-                    self._write(b"".join(chunks))
+                buffers, self._rest = self._rest, []
+                buffers = buffers or self._due()
+                if buffers:
+                    self._write(buffers)
+                    eventlet.sleep(0)
                     continue
                 self._waiting = Event()
                 self._waiting.wait()
@@ -150,10 +224,18 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         finally:
             self._shut()
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        for at in range(0, len(view), WRITE_BYTES):
-            self.socket.sendall(view[at : at + WRITE_BYTES])
+    def _write(self, buffers: list[Buffer]) -> None:
+        if not self._sends_at_once:
+            view = memoryview(b"".join(buffers))
+            for at in range(0, len(view), WRITE_BYTES):
+                self.socket.sendall(view[at : at + WRITE_BYTES])
+            return
+        socket = self.socket.fd
+        while buffers:
+            try:
+                buffers = _unsent(buffers, socket.sendmsg(buffers[:IOV_MAX]))
+            except BlockingIOError:
+                trampoline(socket, write=True)
 
     def _echo_request_loop(self) -> None:
         while self.state != DEAD_DISPATCHER:
@@ -209,7 +291,8 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             if self._announced:
                 self.listener.lost(self)
             self.set_state(DEAD_DISPATCHER)
-            self.wake()
+            if self._waiting is not None:
+                self._waiting.send()
             with contextlib.suppress(OSError):
                 self.socket.close()
 
@@ -223,8 +306,16 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             at += length
             taken += 1
             if taken % MESSAGES_BEFORE_YIELD == 0:
+                self._hand_packets_over()
                 eventlet.sleep(0)
         del buffer[:at]
+        self._hand_packets_over()
+        _AWAKE.flush()
+
+    def _hand_packets_over(self) -> None:
+        if self._packets:
+            packets, self._packets = self._packets, []
+            self.listener.packets_in(self, packets)
 
     def _take(self, message: bytes) -> None:
         msg_type = message[1]
@@ -248,11 +339,15 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             self.listener.connected(self, self._first_ports)
 
     def _take_live(self, msg_type: int, message: bytes) -> None:
+        if msg_type == encode.PACKET_IN:
+            self._packets.append(decode.packet_in(message))
+            if self._others_hear(ofp_event.EventOFPPacketIn):
+                self._hand_to_ryu(message)
+            return
+        self._hand_packets_over()
         value: Message | None = None
         xid = int.from_bytes(message[4:8], "big")
-        if msg_type == encode.PACKET_IN:
-            value = decode.packet_in(message)
-        elif msg_type == encode.BARRIER_REPLY:
+        if msg_type == encode.BARRIER_REPLY:
             value = BarrierAnswered(xid)
         elif msg_type == encode.MULTIPART_REPLY:
             kind, more, body = decode.multipart(message)
@@ -291,6 +386,15 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         for handler in self.ofp_brick.get_handlers(event):
             if self.state in handler.callers[event.__class__].dispatchers:
                 handler(event)
+
+
+def _unsent(buffers: list[Buffer], sent_bytes: int) -> list[Buffer]:
+    """What is left of the buffers after so many bytes."""
+    for index, buffer in enumerate(buffers):
+        if sent_bytes < len(buffer):
+            return [memoryview(buffer)[sent_bytes:], *buffers[index + 1 :]]
+        sent_bytes -= len(buffer)
+    return []
 
 
 def install(listener: Listener, switches: Acceptor) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
+from typing import NamedTuple, TypeAlias
 
 from controller.flow import Field
 
 FIELDS = {(field.oxm_class, field.number): field for field in Field}
 
-_PACKET_IN = Struct("!IHBBQHH")
 _MULTIPART = Struct("!HH4x")
 _FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
 _FLOW_NAME = Struct("!H22xQ")
@@ -35,8 +35,7 @@ class Malformed(ValueError):
     """A message that no correct switch sends."""
 
 
-@dataclass(frozen=True, slots=True)
-class PacketIn:
+class PacketIn(NamedTuple):
     """A frame (or its first bytes) that a flow copied here, with the pipeline fields then."""
 
     cookie: int
@@ -117,21 +116,38 @@ def _int(fields: dict[tuple[int, int], bytes], key: tuple[int, int]) -> int:
 
 
 def packet_in(message: bytes) -> PacketIn:
+    """A packet-in's cookie, pipeline fields and frame.
+
+    Those of one flow and port are the same bytes but for the frame, and read once.
+    """
     _need(message, 34, "packet-in")
-    _buffer, _total, _reason, _table, cookie, match_type, match_len = _PACKET_IN.unpack_from(
-        message, 8
-    )
+    match_len = message[26] << 8 | message[27]
     data_at = 24 + match_len + -match_len % 8 + 2
-    if match_type != 1 or match_len < 4 or data_at > len(message):
+    head = message[16:data_at]
+    origin = _origins.get(head)
+    if origin is None or data_at > len(message):
+        origin = _origin(head, match_len)
+        if len(_origins) >= _ORIGINS_MAX:
+            _origins.clear()
+        _origins[head] = origin
+    return PacketIn(*origin, message[data_at:])
+
+
+_Origin: TypeAlias = tuple[int, int, int, int, int]
+_origins: dict[bytes, _Origin] = {}
+_ORIGINS_MAX = 4096
+
+
+def _origin(head: bytes, match_len: int) -> _Origin:
+    if head[8:10] != b"\0\1" or match_len < 4 or len(head) < 10 + match_len:
         raise Malformed("packet-in: bad match")
-    fields = oxm_fields(message[28 : 24 + match_len])
-    return PacketIn(
-        cookie,
+    fields = oxm_fields(head[12 : 8 + match_len])
+    return (
+        int.from_bytes(head[:8], "big"),
         _int(fields, _IN_PORT),
         _int(fields, _TUN_ID),
         _int(fields, _TUN_SRC),
         _int(fields, _TUN_DST),
-        message[data_at:],
     )
 
 

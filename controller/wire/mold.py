@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import accumulate
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from controller.flow import Flow
 from controller.wire import encode
@@ -25,8 +24,7 @@ class MoldError(ValueError):
     """Flows whose shape depends on the values: a fault of who made the mold."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
+class _Shape(NamedTuple):
     """A flow with holes: ``body`` is a bytes format, ``order`` says which value goes where."""
 
     head: bytes  # up to the cookie's owner and kind
@@ -34,18 +32,24 @@ class _Shape:
     terms: bytes  # what the cookie's hash covers besides the body
     body: bytes
     order: tuple[int, ...]
-    pick: Callable[[Sequence[bytes]], Any] | None = field(compare=False)
 
-    def fill(self, values: Sequence[bytes]) -> bytes:
-        body = self.body if self.pick is None else self.body % self.pick(values)
-        digest = blake2b(self.terms + body, digest_size=6).digest()
-        return b"".join((self.head, digest, self.tail, body))
+    def filler(self) -> _Filler:
+        """The same in the form that is quickest to fill."""
+        pick: Callable[[Sequence[bytes]], Any] = itemgetter(*self.order) if self.order else _none
+        return self.head, blake2b(self.terms, digest_size=6), self.tail, self.body, pick
+
+
+_Filler: TypeAlias = tuple[bytes, Any, bytes, bytes, Callable[[Sequence[bytes]], Any]]
+
+
+def _none(_values: Sequence[bytes]) -> tuple[()]:
+    return ()
 
 
 class Mold:
     """``make`` gives the flows for values of these widths in bytes, which it gets as integers."""
 
-    __slots__ = ("_cuts", "_shapes")
+    __slots__ = ("_cuts", "_fillers", "_shapes")
 
     def __init__(self, make: Callable[..., Sequence[Flow]], *width_bytes: int) -> None:
         ends = list(accumulate(width_bytes))
@@ -53,6 +57,7 @@ class Mold:
         marks = [_mark(b"first", index, width) for index, width in enumerate(width_bytes)]
         flows = make(*map(_number, marks))
         self._shapes = tuple(_shape(flow, marks) for flow in flows)
+        self._fillers = [shape.filler() for shape in self._shapes]
         others = [_mark(b"second", index, width) for index, width in enumerate(width_bytes)]
         wanted = b"".join(encode.encode_flow(flow) for flow in make(*map(_number, others)))
         if self.pour(others) != wanted:
@@ -72,7 +77,13 @@ class Mold:
 
     def pour(self, values: Sequence[bytes]) -> bytes:
         """The add messages of the flows with these values, joined."""
-        return b"".join([shape.fill(values) for shape in self._shapes])
+        parts: list[bytes] = []
+        for head, hashed, tail, body, pick in self._fillers:
+            filled = body % pick(values)
+            name = hashed.copy()
+            name.update(filled)
+            parts += (head, name.digest(), tail, filled)
+        return b"".join(parts)
 
     def pour_packed(self, values: bytes) -> bytes:
         """The same from values that were joined."""
@@ -94,19 +105,10 @@ def _shape(flow: Flow, marks: Sequence[bytes]) -> _Shape:
     body = add[encode.FLOW_MOD_FIXED_BYTES :]
     places = re.compile(b"|".join(map(re.escape, sorted(marks, key=len, reverse=True))))
     order = [marks.index(found.group()) for found in places.finditer(body)] if marks else []
-    pick: Callable[[Sequence[bytes]], Any] | None = itemgetter(*order) if order else None
     return _Shape(
         add[: _COOKIE.start + 2],
         add[_COOKIE.stop : encode.FLOW_MOD_FIXED_BYTES],
         encode.hashed_terms(flow),
-        _template(body, places, order),
+        b"%b".join(part.replace(b"%", b"%%") for part in (places.split(body) if order else [body])),
         tuple(order),
-        pick,
     )
-
-
-def _template(body: bytes, places: re.Pattern[bytes], order: Sequence[int]) -> bytes:
-    """The body as a format; as it is when there is nothing to fill in."""
-    if not order:
-        return body
-    return b"%b".join(part.replace(b"%", b"%%") for part in places.split(body))

@@ -121,17 +121,18 @@ def every_flow() -> list[Flow]:
             vm, network = there.vms[vni, mac], there.networks[vni]
             flows += service_flows(there, BRIDGE, network, vm)
     for key in (*there.vms, *there.learned):
-        recipe = mac_recipe(there, *key, TIMING)
+        network = there.networks[key[0]]
+        recipe = mac_recipe(there, network, key[1])
         assert recipe is not None
-        unit = recipe.flows()
+        unit = recipe.flows(network, TIMING)
         flows += (*unit.remote, *unit.local)
         if key[0] == LAZY:
             flows += conversation(unit, SELF)
     for vni in (BLUE, SECURE, LAZY):
         for ip in (*IPS, *(ip for ip, _seen_s in LEARNED_IPS), *VIPS):
-            recipe = ip_recipe(there, vni, ip, TIMING)
+            recipe = ip_recipe(there, there.networks[vni], ip)
             if recipe is not None:
-                answering = recipe.flows()
+                answering = recipe.flows(there.networks[vni], TIMING)
                 flows += (*answering.remote, *answering.local)
                 flows += conversation(answering, SELF) if vni == LAZY else ()
     return list(dict.fromkeys(flows))

@@ -78,7 +78,8 @@ def test_every_unit_is_poured_as_it_would_be_encoded():
             continue
         for (what, value), unit in table.units.items():
             recipe = {"mac": mac_recipe, "ip": ip_recipe}[what]
-            made = recipe(derivation.topology, vni, value, samples.TIMING)
-            assert unit == Unit.of(made.flows()), (vni, what, value)
+            network = facts.networks[vni]
+            made = recipe(derivation.topology, network, value).flows(network, samples.TIMING)
+            assert unit == Unit.of(made), (vni, what, value)
             poured += len(split(unit.remote)) + len(split(unit.local))
     assert poured > 80
