@@ -150,9 +150,9 @@ def _read(db: sqlite3.Connection) -> list[Fact]:
     count = crc_sum = 0
     # A record's key sorts like the fact's.
     for row in db.execute("SELECT kind, key, value, crc FROM facts ORDER BY kind, key"):
-        kind, key, value, crc = row
         if tuple(map(type, row)) != _ROW:
             raise StoreRefused("the database is damaged: a record holds values of other types")
+        kind, key, value, crc = row
         record = Record(kind, key, value)
         if crc != crc_of(record):
             raise StoreRefused(f"the {kind} record {key.hex()} is damaged: its checksum is wrong")
