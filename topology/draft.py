@@ -6,9 +6,10 @@ as a whole (all or nothing) while the topology itself stays untouched until the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias, TypeVar
+from itertools import islice
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from topology.errors import Conflict, InvalidValue, NotFound, VxlanError
 from topology.model import (
@@ -25,12 +26,19 @@ from topology.model import (
     Vip,
     Vm,
     Vtep,
+    find_foreign,
+    find_host,
+    find_place,
 )
 from topology.types import Dpid, Foreign, Ip, Location, Mac, Vni, VtepIp
 
 Outcome: TypeAlias = Literal["created", "changed", "unchanged"]
 
 F = TypeVar("F", Host, Network, Vm, Vtep, Vip)
+K = TypeVar("K")
+V = TypeVar("V")
+
+_INDEXED: Final = (Host, Network, Vtep)
 
 
 @dataclass(slots=True)
@@ -48,42 +56,54 @@ class Draft:
     base: Draft | None = None
     changes: list[Change] = field(default_factory=list)
     wanted: list[Change] = field(default_factory=list)
-    _facts: dict[tuple[type[Fact], Key], Fact | None] = field(default_factory=dict)
+    _facts: dict[type[Fact], dict[Key, Fact | None]] = field(default_factory=dict)
     _ip_owners: dict[IpKey, MacKey | None] = field(default_factory=dict)
-    _places: Topology | None = None
+    _indexes: Topology | None = None
+    """The hosts, networks and foreign VTEPs that were laid here, to be found by their names."""
 
     def fork(self) -> Draft:
         return Draft(self.topology, base=self)
 
     def absorb(self, fork: Draft) -> None:
-        """Take over everything that a fork of this draft holds."""
+        """Take over everything that a fork of this draft holds; the fork is done with."""
         self.changes += fork.changes
         self.wanted += fork.wanted
-        self._facts |= fork._facts
-        self._ip_owners |= fork._ip_owners
-        if fork._places is not None:
-            self._places = fork._places
+        for kind, facts in fork._facts.items():
+            if kind in _INDEXED:
+                for key, fact in facts.items():
+                    self._index(Remove(kind, key) if fact is None else Put(fact))
+            self._facts[kind] = _joined(self._facts.get(kind, {}), facts)
+        self._ip_owners = _joined(self._ip_owners, fork._ip_owners)
 
     # What holds once the draft is applied
 
     def vm(self, key: MacKey) -> Vm | None:
-        return self._fact(Vm, key, self.topology.vms.get(key))
+        return self._fact(Vm, key)
 
     def host(self, dpid: int) -> Host | None:
-        return self._fact(Host, dpid, self.topology.hosts.get(dpid))
+        return self._fact(Host, dpid)
 
     def network(self, vni: int) -> Network | None:
-        return self._fact(Network, vni, self.topology.networks.get(vni))
+        return self._fact(Network, vni)
 
     def vtep(self, ip: int) -> Vtep | None:
-        return self._fact(Vtep, ip, self.topology.vteps.get(ip))
+        return self._fact(Vtep, ip)
 
     def vip(self, key: IpKey) -> Vip | None:
-        return self._fact(Vip, key, self.topology.vips.get(key))
+        return self._fact(Vip, key)
+
+    def host_named(self, name: str) -> Host | None:
+        return _first(self._found(lambda index: index.hosts_named(name)))
+
+    def host_at(self, vtep: int) -> Host | None:
+        return _first(self._found(lambda index: index.hosts_at(vtep)))
+
+    def vtep_named(self, name: str) -> Vtep | None:
+        return _first(self._found(lambda index: index.vteps_named(name)))
 
     def find_host(self, ref: str, field_name: str = "host") -> Host:
         """The host that a user means by a name, VTEP address or dpid; InvalidValue if none."""
-        host = self._place_index().find_host(ref)
+        host = find_host(self, ref)
         if host is None:
             raise InvalidValue(
                 field_name,
@@ -94,7 +114,7 @@ class Draft:
 
     def find_place(self, ref: str, field_name: str = "host") -> Location:
         """The host or foreign VTEP that a user means; InvalidValue if none."""
-        place = self._place_index().find_place(ref)
+        place = find_place(self, ref)
         if place is None:
             raise InvalidValue(
                 field_name,
@@ -116,33 +136,24 @@ class Draft:
     def create_vm(self, vm: Vm) -> Outcome:
         """Register a VM; Conflict when its MAC or an IP is another's."""
         there = self.vm(vm.key)
-        if there == vm:
-            return self._holds(vm)
-        if there is not None:
+        if there is not None and there != vm:
             raise Conflict(
                 f"MAC {vm.mac} in network {vm.vni} is registered already: {_describe(there)};"
                 " change it with PUT, or delete it first"
             )
-        return self.set_vm(vm)
+        return self._replace_vm(there, vm)
 
     def set_vm(self, vm: Vm) -> Outcome:
         """Register a VM or replace the one with its MAC: another host is a move."""
-        there = self.vm(vm.key)
+        return self._replace_vm(self.vm(vm.key), vm)
+
+    def _replace_vm(self, there: Vm | None, vm: Vm) -> Outcome:
         if there == vm:
             return self._holds(vm)
         self.need_network(vm.vni)
-        self._need_place(vm)
+        self._check_place(vm)
         for ip in vm.ips:
-            if self.vip((vm.vni, ip)) is not None:
-                raise Conflict(
-                    f"IP {ip} in network {vm.vni} is a virtual IP; put the MAC {vm.mac} into it"
-                    f" with PUT /v1/vips/{vm.vni}/{ip} instead"
-                )
-            owner = self._owner_of_ip((vm.vni, ip))
-            if owner is not None and owner.key != vm.key:
-                raise Conflict(
-                    f"IP {ip} in network {vm.vni} belongs to another VM: {_describe(owner)}"
-                )
+            self._check_ip(vm, ip)
         if there is not None:
             self._release_ips(there)
         for ip in vm.ips:
@@ -214,14 +225,14 @@ class Draft:
             for index, dpid in enumerate(network.hosts):
                 if self.host(dpid) is None:
                     raise InvalidValue(f"hosts[{index}]", f"host {dpid} is not known")
-        for other in self._networks():
-            if other.vni == network.vni:
-                continue
-            if other.vlan == network.vlan:
-                carried = "untagged" if network.vlan is None else f"on local VLAN {network.vlan}"
+        vlan, name = network.vlan, network.name
+        for other in self._found(lambda index: index.networks_on_vlan(vlan)):
+            if other.vni != network.vni:
+                carried = "untagged" if vlan is None else f"on local VLAN {vlan}"
                 raise Conflict(f"network {other.vni} is carried {carried} already")
-            if network.name is not None and other.name == network.name:
-                raise Conflict(f"network {other.vni} is named {network.name!r} already")
+        for other in self._found(lambda index: index.networks_named(name)) if name else ():
+            if other.vni != network.vni:
+                raise Conflict(f"network {other.vni} is named {name!r} already")
         self._put(network)
         return "created" if there is None else "changed"
 
@@ -230,36 +241,36 @@ class Draft:
             raise NotFound(f"network {vni} does not exist")
         if vni == 0:
             raise Conflict("network 0 exists always; it cannot be deleted")
-        vm = _first(self._vms_in(vni))
+        vm = self._smallest(Vm, self.topology.vms_in(vni), lambda vm: vm.vni == vni)
         if vm is not None:
             raise Conflict(f"network {vni} still has VMs, such as {_describe(vm)}")
-        for vtep in self._place_index().foreign_in(vni):
-            raise Conflict(f"network {vni} is still one of the foreign VTEP {vtep}")
-        vip_keys = {*self.topology.vips, *(vip.key for vip in self._drafted(Vip))}
-        for key in sorted(key for key in vip_keys if key[0] == vni and self.vip(key) is not None):
-            raise Conflict(f"network {vni} still has the virtual IP {Ip(key[1])}")
+        for vtep in self._found(lambda index: index.vteps_in(vni)):
+            raise Conflict(f"network {vni} is still one of the foreign VTEP {vtep.ip}")
+        vip = self._smallest(Vip, self.topology.vips_in(vni), lambda vip: vip.vni == vni)
+        if vip is not None:
+            raise Conflict(f"network {vni} still has the virtual IP {vip.ip}")
         self._remove(Network, Vni(vni))
 
     def set_host(self, host: Host) -> Outcome:
         there = self.host(host.dpid)
         if there == host:
             return self._holds(host)
-        places = self._place_index()
         if host.name is not None:
-            other = places.host_named(host.name)
+            other = self.host_named(host.name)
             if other is not None and other.dpid != host.dpid:
                 raise Conflict(f"host {other.dpid} is named {host.name!r} already")
-            foreign = places.foreign_named(host.name)
+            foreign = find_foreign(self, host.name)
             if foreign is not None:
                 raise Conflict(f"the foreign VTEP {foreign.ip} is named {host.name!r} already")
-        if host.declared_vtep is not None:
-            for other in places.hosts.values():
-                if other.dpid != host.dpid and other.vtep == host.declared_vtep:
-                    raise Conflict(f"host {other.dpid} has the VTEP {host.declared_vtep} already")
-            if host.declared_vtep in places.vteps:
+        vtep = host.declared_vtep
+        if vtep is not None:
+            for other in self._found(lambda index: index.hosts_at(vtep)):
+                if other.dpid != host.dpid:
+                    raise Conflict(f"host {other.dpid} has the VTEP {vtep} already")
+            if self.vtep(vtep) is not None:
                 raise Conflict(
-                    f"{host.declared_vtep} is declared as a foreign VTEP;"
-                    f" remove it first, with DELETE /v1/vteps/{host.declared_vtep}"
+                    f"{vtep} is declared as a foreign VTEP;"
+                    f" remove it first, with DELETE /v1/vteps/{vtep}"
                 )
         self._put(host)
         return "created" if there is None else "changed"
@@ -273,12 +284,11 @@ class Draft:
     def remove_host(self, dpid: int) -> None:
         if self.host(dpid) is None:
             raise NotFound(f"host {Dpid(dpid)} is not known")
-        vm = _first(self._vms_at(dpid))
+        vm = self._smallest(Vm, self.topology.vms_on(dpid), lambda vm: vm.host == dpid)
         if vm is not None:
             raise Conflict(f"host {Dpid(dpid)} still has VMs, such as {_describe(vm)}")
-        for network in self._networks():
-            if network.hosts != "all" and dpid in network.hosts:
-                raise Conflict(f"network {network.vni} is pinned to host {Dpid(dpid)}")
+        for network in self._found(lambda index: index.networks_pinned_to(dpid)):
+            raise Conflict(f"network {network.vni} is pinned to host {Dpid(dpid)}")
         self._remove(Host, Dpid(dpid))
 
     def set_vtep(self, vtep: Vtep) -> Outcome:
@@ -288,17 +298,16 @@ class Draft:
             return self._holds(vtep)
         for index, vni in enumerate(vtep.vnis):
             self.need_network(vni, f"vnis[{index}]")
-        places = self._place_index()
-        host = places.host_at(vtep.ip)
+        host = self.host_at(vtep.ip)
         if host is not None:
             raise Conflict(f"{vtep.ip} is the VTEP of host {host.dpid}, which connects here")
         if vtep.name is not None:
-            place = places.find_place(vtep.name)
+            place = find_place(self, vtep.name)
             if place is not None and place != vtep.location:
                 kind = "foreign VTEP" if isinstance(place, Foreign) else "host"
                 raise Conflict(f"{vtep.name!r} means the {kind} {place} already")
         gone = set(() if there is None else there.vnis) - set(vtep.vnis)
-        vm = _first(vm for vm in self._vms_at(vtep.location) if vm.vni in gone) if gone else None
+        vm = self._vm_behind(vtep, lambda vm: vm.vni in gone) if gone else None
         if vm is not None:
             raise Conflict(f"VNI {vm.vni} still has VMs there, such as {_describe(vm)}")
         self._put(vtep)
@@ -308,7 +317,7 @@ class Draft:
         vtep = self.vtep(ip)
         if vtep is None:
             raise NotFound(f"no foreign VTEP {ip} is declared")
-        vm = _first(self._vms_at(vtep.location))
+        vm = self._vm_behind(vtep, lambda vm: True)
         if vm is not None:
             raise Conflict(f"the foreign VTEP {ip} still has VMs, such as {_describe(vm)}")
         self._remove(Vtep, ip)
@@ -327,15 +336,19 @@ class Draft:
         self._lay(kind, key, None, Remove(kind, key))
 
     def _lay(self, kind: type[Fact], key: Key, fact: Fact | None, change: Change) -> None:
-        if kind is Host or kind is Vtep:
-            if self._places is None:
-                places, self._places = self._place_index(), Topology()
-                for laid in (*map(Put, places.hosts.values()), *map(Put, places.vteps.values())):
-                    self._places.apply(laid)
-            self._places.apply(change)
-        self._facts[kind, key] = fact
+        if kind in _INDEXED:
+            self._index(change)
+        facts = self._facts.get(kind)
+        if facts is None:
+            facts = self._facts[kind] = {}
+        facts[key] = fact
         self.changes.append(change)
         self.wanted.append(change)
+
+    def _index(self, change: Change) -> None:
+        if self._indexes is None:
+            self._indexes = Topology()
+        self._indexes.apply(change)
 
     def _lineage(self) -> Iterator[Draft]:
         """This draft, then those it was forked from: the nearest word counts."""
@@ -344,27 +357,41 @@ class Draft:
             yield draft
             draft = draft.base
 
-    def _fact(self, kind: type[F], key: Key, applied: F | None) -> F | None:
-        for draft in self._lineage():
-            if (kind, key) in draft._facts:
-                return draft._facts[kind, key]  # type: ignore[return-value]
-        return applied
+    def _fact(self, kind: type[F], key: Key) -> F | None:
+        draft: Draft | None = self
+        while draft is not None:
+            facts = draft._facts.get(kind)
+            if facts is not None and key in facts:
+                return facts[key]  # type: ignore[return-value]
+            draft = draft.base
+        return self.topology.fact(kind, key)  # type: ignore[return-value]
 
-    def _drafted(self, kind: type[F]) -> Iterator[F]:
-        """Facts laid over the topology, among them some that another draft took back since."""
-        for draft in self._lineage():
-            for fact in draft._facts.values():
-                if isinstance(fact, kind):
-                    yield fact
+    def _found(self, ask: Callable[[Topology], Iterable[F]]) -> list[F]:
+        """What indexes tell, of all that hold as drafted, in the order of their keys."""
+        indexes = [self.topology, *(draft._indexes for draft in self._lineage() if draft._indexes)]
+        found = {
+            fact.key: fact
+            for index in indexes
+            for fact in ask(index)
+            if self._fact(type(fact), fact.key) == fact
+        }
+        return [found[key] for key in sorted(found)]
 
-    def _place_index(self) -> Topology:
-        """A topology whose hosts and foreign VTEPs, their names and addresses, are as drafted."""
-        for draft in self._lineage():
-            if draft._places is not None:
-                return draft._places
-        return self.topology
+    def _smallest(
+        self, kind: type[F], applied: Iterable[Key], fits: Callable[[F], bool]
+    ) -> F | None:
+        """The fact to name: the one with the smallest key, whatever came before.
 
-    def _need_place(self, vm: Vm) -> None:
+        ``applied`` are the keys, ascending, of those in the topology that fit.
+        """
+        drafted = sorted(key for draft in self._lineage() for key in draft._facts.get(kind, ()))
+        firsts: list[F] = []
+        for keys in (applied, drafted):
+            facts = (self._fact(kind, key) for key in keys)
+            firsts += islice((fact for fact in facts if fact is not None and fits(fact)), 1)
+        return min(firsts, key=lambda fact: fact.key, default=None)
+
+    def _check_place(self, vm: Vm) -> None:
         if not isinstance(vm.host, Foreign):
             if self.host(vm.host) is None:
                 raise InvalidValue("host", f"host {vm.host} is not known")
@@ -379,38 +406,45 @@ class Draft:
                 f" add it with PUT /v1/vteps/{vtep.ip}",
             )
 
+    def _vm_behind(self, vtep: Vtep, fits: Callable[[Vm], bool]) -> Vm | None:
+        place = vtep.location
+        applied = self.topology.vms_on(place)
+        return self._smallest(Vm, applied, lambda vm: vm.host == place and fits(vm))
+
+    def _check_ip(self, vm: Vm, ip: Ip) -> None:
+        key = (vm.vni, ip)
+        if self.vip(key) is not None:
+            raise Conflict(
+                f"IP {ip} in network {vm.vni} is a virtual IP; put the MAC {vm.mac} into it"
+                f" with PUT /v1/vips/{vm.vni}/{ip} instead"
+            )
+        owner = self._owner_of_ip(key)
+        if owner is not None and owner.key != vm.key:
+            raise Conflict(f"IP {ip} in network {vm.vni} belongs to another VM: {_describe(owner)}")
+
     def _owner_of_ip(self, key: IpKey) -> Vm | None:
-        for draft in self._lineage():
+        draft: Draft | None = self
+        while draft is not None:
             if key in draft._ip_owners:
                 owner = draft._ip_owners[key]
                 return None if owner is None else self.vm(owner)
+            draft = draft.base
         return self.topology.vm_with_ip(*key)
 
     def _release_ips(self, vm: Vm) -> None:
         for ip in vm.ips:
             self._ip_owners[vm.vni, ip] = None
 
-    def _networks(self) -> list[Network]:
-        vnis = set(self.topology.networks) | {
-            int(network.vni) for network in self._drafted(Network)
-        }
-        found = (self.network(vni) for vni in sorted(vnis))
-        return [network for network in found if network is not None]
 
-    def _vms_in(self, vni: int) -> Iterator[Vm]:
-        drafted = (vm.key for vm in self._drafted(Vm) if vm.vni == vni)
-        found = (self.vm(key) for key in (*self.topology.vms_in(vni), *drafted))
-        return (vm for vm in found if vm is not None)
-
-    def _vms_at(self, place: int) -> Iterator[Vm]:
-        drafted = (vm.key for vm in self._drafted(Vm) if vm.host == place)
-        found = (self.vm(key) for key in (*self.topology.vms_on(place), *drafted))
-        return (vm for vm in found if vm is not None and vm.host == place)
+def _first(facts: Sequence[V]) -> V | None:
+    return facts[0] if facts else None
 
 
-def _first(vms: Iterable[Vm]) -> Vm | None:
-    """The one to name: the same whatever came before."""
-    return min(vms, key=lambda vm: vm.key, default=None)
+def _joined(mine: dict[K, V], theirs: dict[K, V]) -> dict[K, V]:
+    if not mine:
+        return theirs
+    mine.update(theirs)
+    return mine
 
 
 def _describe(vm: Vm) -> str:

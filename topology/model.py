@@ -8,11 +8,12 @@ both are kept in the index and the smallest key is the one that counts.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from topology.errors import InvalidValue
+from topology.sorted_keys import SortedKeys
 from topology.types import Dpid, Foreign, Ip, Location, Mac, Subnet, Vlan, Vni, VtepIp
 
 MacKey: TypeAlias = tuple[int, int]  # (vni, mac)
@@ -27,9 +28,13 @@ MTU_MIN_BYTES, MTU_MAX_BYTES = 68, 65535  # RFC 2132, 5.1
 LEASE_MIN_S, LEASE_MAX_S = 60, 0xFFFFFFFF  # RFC 2131, 3.3: all ones is for ever
 
 K = TypeVar("K")
-V = TypeVar("V", Dpid, MacKey, VtepIp)
+V = TypeVar("V", Dpid, Vni, MacKey, VtepIp)
 A = TypeVar("A")
 M = TypeVar("M")
+P = TypeVar("P", bound=tuple[int, int])
+
+_UNTAGGED: Final = 0  # no VLAN id that a network may use
+_PLACELESS: Final = (None, None, ())
 
 
 def check_name(name: str | None, where: str = "name") -> None:
@@ -174,17 +179,16 @@ class Vm:
     ips: tuple[Ip, ...] = ()
     name: str | None = None
     respond: bool = True
+    key: MacKey = field(init=False, repr=False, compare=False)  # one tuple for every index
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        if self.name is not None:
+            check_name(self.name)
         if not self.mac.is_station:
             raise InvalidValue("mac", f"{self.mac} is a group or null address, not a station's")
-        if list(self.ips) != sorted(set(self.ips)):
+        if len(self.ips) > 1:
             object.__setattr__(self, "ips", tuple(sorted(set(self.ips))))
-
-    @property
-    def key(self) -> MacKey:
-        return (self.vni, self.mac)
+        object.__setattr__(self, "key", (self.vni, self.mac))
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +257,7 @@ class Vip:
 
 Fact: TypeAlias = Host | Network | Vm | LearnedMac | Vtep | Vip
 Key: TypeAlias = int | MacKey
+_Kind: TypeAlias = tuple[dict[Any, Any], Callable[[Any, Any], None]]  # a table, and its indexes
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +294,9 @@ class _Claims(Generic[K, V]):
     def __init__(self) -> None:
         self._by_key: dict[K, V | set[V]] = {}
 
+    def __len__(self) -> int:
+        return len(self._by_key)
+
     def add(self, key: K, claimant: V) -> None:
         there = self._by_key.get(key)
         if there is None:
@@ -307,6 +315,15 @@ class _Claims(Generic[K, V]):
         elif there == claimant:
             del self._by_key[key]
 
+    def move(self, claimant: V, was: K | None, now: K | None) -> None:
+        """Let the claimant claim another key; None is no key."""
+        if was == now:
+            return
+        if was is not None:
+            self.discard(was, claimant)
+        if now is not None:
+            self.add(now, claimant)
+
     def first(self, key: K) -> V | None:
         there = self._by_key.get(key)
         return min(there) if isinstance(there, set) else there
@@ -316,6 +333,51 @@ class _Claims(Generic[K, V]):
         if there is None:
             return []
         return sorted(there) if isinstance(there, set) else [there]
+
+
+class Places(Protocol):
+    """Where hosts and foreign VTEPs can be looked up."""
+
+    def host(self, dpid: int) -> Host | None: ...
+    def vtep(self, ip: int) -> Vtep | None: ...
+    def host_named(self, name: str) -> Host | None: ...
+    def host_at(self, vtep: int) -> Host | None: ...
+    def vtep_named(self, name: str) -> Vtep | None: ...
+
+
+def find_host(places: Places, ref: str) -> Host | None:
+    """The host with this name, VTEP address or dpid, looked for in that order."""
+    host = places.host_named(ref)
+    if host is not None:
+        return host
+    try:
+        return places.host_at(VtepIp.parse(ref))
+    except InvalidValue:
+        pass
+    try:
+        return places.host(Dpid.parse(ref))
+    except InvalidValue:
+        return None
+
+
+def find_foreign(places: Places, ref: str) -> Vtep | None:
+    """The foreign VTEP with this name or address."""
+    named = places.vtep_named(ref)
+    if named is not None:
+        return named
+    try:
+        return places.vtep(VtepIp.parse(ref))
+    except InvalidValue:
+        return None
+
+
+def find_place(places: Places, ref: str) -> Location | None:
+    """The host that is meant, else the foreign VTEP."""
+    host = find_host(places, ref)
+    if host is not None:
+        return host.dpid
+    foreign = find_foreign(places, ref)
+    return None if foreign is None else foreign.location
 
 
 @dataclass(slots=True)
@@ -330,22 +392,45 @@ class Topology:
     vips: dict[IpKey, Vip] = field(default_factory=dict)
     _host_names: _Claims[str, Dpid] = field(default_factory=_Claims)
     _host_vteps: _Claims[int, Dpid] = field(default_factory=_Claims)
+    _network_names: _Claims[str, Vni] = field(default_factory=_Claims)
+    _network_vlans: _Claims[int, Vni] = field(default_factory=_Claims)
+    _networks_of: dict[int | str, dict[Vni, None]] = field(default_factory=dict)
     _vtep_names: _Claims[str, VtepIp] = field(default_factory=_Claims)
-    _vm_ips: _Claims[IpKey, MacKey] = field(default_factory=_Claims)
-    _learned_ips: _Claims[IpKey, MacKey] = field(default_factory=_Claims)
-    _vms_on: dict[int, dict[MacKey, None]] = field(default_factory=dict)
-    _learned_on: dict[int, dict[MacKey, None]] = field(default_factory=dict)
-    _vms_in: dict[int, dict[MacKey, None]] = field(default_factory=dict)
-    _learned_in: dict[int, dict[MacKey, None]] = field(default_factory=dict)
-    _learned_at: dict[int, dict[int, dict[MacKey, None]]] = field(default_factory=dict)
-    _members: dict[int, dict[int, int]] = field(default_factory=dict)
-    _vips_of: dict[MacKey, dict[IpKey, None]] = field(default_factory=dict)
     _vteps_in: dict[int, dict[VtepIp, None]] = field(default_factory=dict)
+    _vm_names: _Claims[str, MacKey] = field(default_factory=_Claims)
+    _vm_ips: dict[int, _Claims[int, MacKey]] = field(default_factory=dict)
+    _vms_on: dict[int, SortedKeys[MacKey]] = field(default_factory=dict)
+    _vms_in: dict[int, SortedKeys[MacKey]] = field(default_factory=dict)
+    _members: dict[int, dict[int, int]] = field(default_factory=dict)
+    _learned_ips: dict[int, _Claims[int, MacKey]] = field(default_factory=dict)
+    _learned_on: dict[int, dict[MacKey, None]] = field(default_factory=dict)
+    _learned_in: dict[int, SortedKeys[MacKey]] = field(default_factory=dict)
+    _learned_at: dict[int, dict[int, dict[MacKey, None]]] = field(default_factory=dict)
+    _vips_in: dict[int, SortedKeys[IpKey]] = field(default_factory=dict)
+    _vips_of: dict[MacKey, dict[IpKey, None]] = field(default_factory=dict)
+    _kinds: dict[type[Fact], _Kind] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self.networks.setdefault(0, Network(Vni(0)))
+        self._kinds = {
+            Host: (self.hosts, self._index_host),
+            Network: (self.networks, self._index_network),
+            Vm: (self.vms, self._index_vm),
+            LearnedMac: (self.learned, self._index_learned),
+            Vtep: (self.vteps, self._index_vtep),
+            Vip: (self.vips, self._index_vip),
+        }
+        self.apply(Put(Network(Vni(0))))
 
     # Questions
+
+    def fact(self, kind: type[Fact], key: Key) -> Fact | None:
+        return self._kinds[kind][0].get(key)
+
+    def host(self, dpid: int) -> Host | None:
+        return self.hosts.get(dpid)
+
+    def vtep(self, ip: int) -> Vtep | None:
+        return self.vteps.get(ip)
 
     def host_named(self, name: str) -> Host | None:
         dpid = self._host_names.first(name)
@@ -355,42 +440,86 @@ class Topology:
         dpid = self._host_vteps.first(vtep)
         return None if dpid is None else self.hosts[dpid]
 
+    def vtep_named(self, name: str) -> Vtep | None:
+        ip = self._vtep_names.first(name)
+        return None if ip is None else self.vteps[ip]
+
     def find_host(self, ref: str) -> Host | None:
-        """The host with this name, VTEP address or dpid, looked for in that order."""
-        host = self.host_named(ref)
-        if host is not None:
-            return host
-        try:
-            return self.host_at(VtepIp.parse(ref))
-        except InvalidValue:
-            pass
-        try:
-            return self.hosts.get(Dpid.parse(ref))
-        except InvalidValue:
-            return None
+        return find_host(self, ref)
+
+    def foreign_named(self, ref: str) -> Vtep | None:
+        return find_foreign(self, ref)
+
+    def find_place(self, ref: str) -> Location | None:
+        return find_place(self, ref)
+
+    def hosts_named(self, name: str) -> list[Host]:
+        return [self.hosts[dpid] for dpid in self._host_names.all(name)]
+
+    def hosts_at(self, vtep: int) -> list[Host]:
+        return [self.hosts[dpid] for dpid in self._host_vteps.all(vtep)]
+
+    def vteps_named(self, name: str) -> list[Vtep]:
+        return [self.vteps[ip] for ip in self._vtep_names.all(name)]
+
+    def networks_named(self, name: str) -> list[Network]:
+        return [self.networks[vni] for vni in self._network_names.all(name)]
+
+    def networks_on_vlan(self, vlan: Vlan | None) -> list[Network]:
+        """The networks on this local VLAN, None: untagged."""
+        return [self.networks[vni] for vni in self._network_vlans.all(vlan or _UNTAGGED)]
+
+    def networks_pinned_to(self, dpid: int) -> list[Network]:
+        """The networks that name this host as one of theirs."""
+        return [self.networks[vni] for vni in sorted(self._networks_of.get(dpid, {}))]
+
+    def vms_named(self, name: str) -> list[MacKey]:
+        return self._vm_names.all(name)
 
     def vm_with_ip(self, vni: int, ip: int) -> Vm | None:
-        key = self._vm_ips.first((vni, ip))
+        owners = self._vm_ips.get(vni)
+        key = None if owners is None else owners.first(ip)
         return None if key is None else self.vms[key]
 
     def learned_with_ip(self, vni: int, ip: int) -> LearnedMac | None:
         """The learned MAC that spoke last for this IP."""
-        seen = [self.learned[key] for key in self._learned_ips.all((vni, ip))]
+        speakers = self._learned_ips.get(vni)
+        seen = [] if speakers is None else [self.learned[key] for key in speakers.all(ip)]
         if not seen:
             return None
         return max(seen, key=lambda entry: (dict(entry.ips)[Ip(ip)], entry.mac))
 
-    def vms_on(self, dpid: int) -> Iterable[MacKey]:
-        return self._vms_on.get(dpid, {})
+    def vms_on(self, place: int) -> Collection[MacKey]:
+        """The VMs at this place, in the order of their keys."""
+        return self._vms_on.get(place, ())
 
     def learned_on(self, place: int) -> Collection[MacKey]:
-        return self._learned_on.get(place, {})
+        """The MACs learned at this place, the one longest not renewed first."""
+        return self._learned_on.get(place, ())
 
-    def vms_in(self, vni: int) -> Iterable[MacKey]:
-        return self._vms_in.get(vni, {})
+    def vms_in(self, vni: int) -> Collection[MacKey]:
+        """The network's VMs, in the order of their keys."""
+        return self._vms_in.get(vni, ())
 
     def learned_in(self, vni: int) -> Collection[MacKey]:
-        return self._learned_in.get(vni, {})
+        """The MACs learned in the network, in the order of their keys."""
+        return self._learned_in.get(vni, ())
+
+    def vips_in(self, vni: int) -> Collection[IpKey]:
+        """The network's virtual IPs, in the order of their keys."""
+        return self._vips_in.get(vni, ())
+
+    def vms_after(self, key: MacKey | None, limit: int) -> list[MacKey]:
+        """The first VMs beyond this key, or of all, in the order of their keys."""
+        return _after(self._vms_in, key, limit)
+
+    def learned_after(self, key: MacKey | None, limit: int) -> list[MacKey]:
+        """The first learned MACs beyond this key, or of all, in the order of their keys."""
+        return _after(self._learned_in, key, limit)
+
+    def vips_after(self, key: IpKey | None, limit: int) -> list[IpKey]:
+        """The first virtual IPs beyond this key, or of all, in the order of their keys."""
+        return _after(self._vips_in, key, limit)
 
     def stalest_learned_of_network(self, vni: int) -> MacKey:
         """Of the place that has most of the network's learned MACs the one longest not renewed."""
@@ -418,6 +547,10 @@ class Topology:
         """The foreign VTEPs that were declared with this network, sorted."""
         return sorted(self._vteps_in.get(vni, {}))
 
+    def vteps_in(self, vni: int) -> list[Vtep]:
+        """The foreign VTEPs that were declared with this network, by their addresses."""
+        return [self.vteps[ip] for ip in self.foreign_in(vni)]
+
     def vips_of(self, vni: int, mac: int) -> list[Vip]:
         """The virtual IPs that this MAC may hold."""
         return [self.vips[key] for key in sorted(self._vips_of.get((vni, mac), {}))]
@@ -438,112 +571,195 @@ class Topology:
         """Whether a host's or a declared foreign VTEP has this address."""
         return vtep in self.vteps or self.host_at(vtep) is not None
 
-    def foreign_named(self, ref: str) -> Vtep | None:
-        """The foreign VTEP with this name or address."""
-        named = self._vtep_names.first(ref)
-        if named is not None:
-            return self.vteps[named]
-        try:
-            return self.vteps.get(VtepIp.parse(ref))
-        except InvalidValue:
-            return None
-
-    def find_place(self, ref: str) -> Location | None:
-        """The host that is meant, else the foreign VTEP."""
-        host = self.find_host(ref)
-        if host is not None:
-            return host.dpid
-        foreign = self.foreign_named(ref)
-        return None if foreign is None else foreign.location
-
     def networks_on(self, dpid: int) -> Iterator[int]:
-        return (vni for vni in sorted(self.networks) if self.is_member(dpid, vni))
+        """The VNIs of the networks that the host carries, sorted."""
+        pinned, everywhere = self._networks_of.get(dpid, {}), self._networks_of.get("all", {})
+        populated = {key[0] for key in self._firsts_on(dpid)} & self.networks.keys()
+        return iter(sorted({*pinned, *everywhere, *populated}))
+
+    def _firsts_on(self, dpid: int) -> Iterator[MacKey]:
+        """Of each network that has VMs on the host, the first one."""
+        keys = self._vms_on.get(dpid)
+        found = [] if keys is None else keys.after(None, 1)
+        while keys is not None and found:
+            yield found[0]
+            found = keys.after((found[0][0], Mac.MAX), 1)
 
     # Changes
 
     def apply(self, change: Change) -> Delta:
         """Take one change; facts that already hold, or are already gone, change nothing."""
+        after: Fact | None
         if isinstance(change, Put):
-            return self._swap(type(change.fact), change.fact.key, change.fact)
-        if change.kind is Network and change.key == 0:
-            return self._swap(Network, 0, Network(Vni(0)))
-        return self._swap(change.kind, change.key, None)
-
-    def _swap(self, kind: type[Fact], key: Key, after: Fact | None) -> Delta:
-        table = self._table(kind)
+            after = change.fact
+            kind: type[Fact] = type(after)
+            key: Key = after.key
+        else:
+            kind, key = change.kind, change.key
+            after = Network(Vni(0)) if kind is Network and key == 0 else None
+        table, index = self._kinds[kind]
         before = table.get(key)
         if before == after:
             return Delta(before, after)
-        if before is not None:
-            self._index(before, add=False)
+        if after is None:
             del table[key]
-        if after is not None:
+        else:
             table[key] = after
-            self._index(after, add=True)
+        index(before, after)
         return Delta(before, after)
 
-    def _table(self, kind: type[Fact]) -> dict[Key, Fact]:
-        tables: dict[type[Fact], object] = {
-            Host: self.hosts,
-            Network: self.networks,
-            Vm: self.vms,
-            LearnedMac: self.learned,
-            Vtep: self.vteps,
-            Vip: self.vips,
-        }
-        return tables[kind]  # type: ignore[return-value]
+    # Indexes: each of these takes what is no longer so out, and what is so now in
 
-    def _index(self, fact: Fact, *, add: bool) -> None:
-        match fact:
-            case Host(dpid=dpid, name=name):
-                if name is not None:
-                    _claim(self._host_names, name, dpid, add=add)
-                if fact.vtep is not None:
-                    _claim(self._host_vteps, int(fact.vtep), dpid, add=add)
-            case Vm():
-                _member(self._vms_on, fact.host, fact.key, add=add)
-                _member(self._vms_in, fact.vni, fact.key, add=add)
-                for ip in fact.ips:
-                    _claim(self._vm_ips, (int(fact.vni), int(ip)), fact.key, add=add)
-                if not isinstance(fact.host, Foreign):
-                    _count(self._members.setdefault(fact.vni, {}), fact.host, add=add)
-            case LearnedMac():
-                _member(self._learned_on, fact.host, fact.key, add=add)
-                _member(self._learned_in, fact.vni, fact.key, add=add)
-                places = self._learned_at.setdefault(fact.vni, {})
-                _member(places, fact.host, fact.key, add=add)
-                for ip, _seen_s in fact.ips:
-                    _claim(self._learned_ips, (int(fact.vni), int(ip)), fact.key, add=add)
-            case Vtep():
-                if fact.name is not None:
-                    _claim(self._vtep_names, fact.name, fact.ip, add=add)
-                for vni in fact.vnis:
-                    _member(self._vteps_in, vni, fact.ip, add=add)
-            case Vip():
-                for mac in fact.macs:
-                    _member(self._vips_of, (int(fact.vni), int(mac)), fact.key, add=add)
+    def _index_host(self, before: Host | None, after: Host | None) -> None:
+        for host, claim in ((before, _Claims.discard), (after, _Claims.add)):
+            if host is None:
+                continue
+            if host.name is not None:
+                claim(self._host_names, host.name, host.dpid)
+            if host.vtep is not None:
+                claim(self._host_vteps, host.vtep, host.dpid)
+
+    def _index_network(self, before: Network | None, after: Network | None) -> None:
+        for network, claim, group in (
+            (before, _Claims.discard, _leave),
+            (after, _Claims.add, _join),
+        ):
+            if network is None:
+                continue
+            claim(self._network_vlans, network.vlan or _UNTAGGED, network.vni)
+            if network.name is not None:
+                claim(self._network_names, network.name, network.vni)
+            if network.everywhere:
+                group(self._networks_of, "all", network.vni)
+            for dpid in () if network.hosts == "all" else network.hosts:
+                group(self._networks_of, dpid, network.vni)
+
+    def _index_vtep(self, before: Vtep | None, after: Vtep | None) -> None:
+        for vtep, claim, group in (
+            (before, _Claims.discard, _leave),
+            (after, _Claims.add, _join),
+        ):
+            if vtep is None:
+                continue
+            if vtep.name is not None:
+                claim(self._vtep_names, vtep.name, vtep.ip)
+            for vni in vtep.vnis:
+                group(self._vteps_in, vni, vtep.ip)
+
+    def _index_vip(self, before: Vip | None, after: Vip | None) -> None:
+        for vip, group in ((before, _leave), (after, _join)):
+            if vip is None:
+                continue
+            for mac in vip.macs:
+                group(self._vips_of, (vip.vni, mac), vip.key)
+        _list(self._vips_in, before, after)
+
+    def _index_vm(self, before: Vm | None, after: Vm | None) -> None:
+        was, was_name, was_ips = _PLACELESS if before is None else _vm_parts(before)
+        now, now_name, now_ips = _PLACELESS if after is None else _vm_parts(after)
+        key = _list(self._vms_in, before, after)
+        if was != now:
+            self._move_vm(key, was, now)
+        self._vm_names.move(key, was_name, now_name)
+        _claim_ips(self._vm_ips, key, was_ips, now_ips)
+
+    def _move_vm(self, key: MacKey, was: Location | None, now: Location | None) -> None:
+        if was is not None:
+            _remove_key(self._vms_on, was, key)
+        if now is not None:
+            _add_key(self._vms_on, now, key)
+        counts = self._members.setdefault(key[0], {})
+        for place, more in ((was, -1), (now, 1)):
+            if place is not None and not isinstance(place, Foreign):
+                counts[place] = counts.get(place, 0) + more
+                if not counts[place]:
+                    del counts[place]
+
+    def _index_learned(self, before: LearnedMac | None, after: LearnedMac | None) -> None:
+        # Each renewal puts it behind those that were not renewed since.
+        key = _list(self._learned_in, before, after)
+        places = self._learned_at.setdefault(key[0], {})
+        for entry, group in ((before, _leave), (after, _join)):
+            if entry is not None:
+                group(self._learned_on, entry.host, key)
+                group(places, entry.host, key)
+        was_ips, now_ips = (
+            () if entry is None else [ip for ip, _seen_s in entry.ips] for entry in (before, after)
+        )
+        _claim_ips(self._learned_ips, key, was_ips, now_ips)
 
 
-def _claim(index: _Claims[K, V], key: K, claimant: V, *, add: bool) -> None:
-    if add:
-        index.add(key, claimant)
-    else:
-        index.discard(key, claimant)
+def _vm_parts(vm: Vm) -> tuple[Location | None, str | None, tuple[Ip, ...]]:
+    return vm.host, vm.name, vm.ips
 
 
-def _member(index: dict[A, dict[M, None]], at: A, key: M, *, add: bool) -> None:
-    if add:
-        index.setdefault(at, {})[key] = None
-        return
+def _join(index: dict[A, dict[M, None]], at: A, key: M) -> None:
+    index.setdefault(at, {})[key] = None
+
+
+def _leave(index: dict[A, dict[M, None]], at: A, key: M) -> None:
     there = index[at]
     del there[key]
     if not there:
         del index[at]
 
 
-def _count(counts: dict[int, int], at: int, *, add: bool) -> None:
-    left = counts.get(at, 0) + (1 if add else -1)
-    if left:
-        counts[at] = left
-    else:
-        del counts[at]
+def _add_key(index: dict[int, SortedKeys[P]], at: int, key: P) -> None:
+    keys = index.get(at)
+    if keys is None:
+        keys = index[at] = SortedKeys()
+    keys.add(key)
+
+
+def _remove_key(index: dict[int, SortedKeys[P]], at: int, key: P) -> None:
+    keys = index[at]
+    keys.remove(key)
+    if not keys:
+        del index[at]
+
+
+def _list(
+    index: dict[int, SortedKeys[MacKey]],
+    before: Vm | LearnedMac | Vip | None,
+    after: Vm | LearnedMac | Vip | None,
+) -> MacKey:
+    """Have a network list what is in it; the key of the fact."""
+    if before is None:
+        assert after is not None
+        key = after.key
+        _add_key(index, key[0], key)
+        return key
+    key = before.key
+    if after is None:
+        _remove_key(index, key[0], key)
+    return key
+
+
+def _claim_ips(
+    index: dict[int, _Claims[int, MacKey]],
+    key: MacKey,
+    was: Collection[Ip],
+    now: Collection[Ip],
+) -> None:
+    """Let a MAC claim other addresses of its network."""
+    claims = index.get(key[0])
+    if claims is None:
+        claims = index[key[0]] = _Claims()
+    for ip in was:
+        if ip not in now:
+            claims.discard(ip, key)
+    for ip in now:
+        if ip not in was:
+            claims.add(ip, key)
+    if not claims:
+        del index[key[0]]
+
+
+def _after(index: dict[int, SortedKeys[P]], key: P | None, limit: int) -> list[P]:
+    """The first keys beyond this one, network by network."""
+    found: list[P] = []
+    for vni in sorted(index if key is None else (vni for vni in index if vni >= key[0])):
+        found += index[vni].after(key, limit - len(found))
+        if len(found) == limit:
+            break
+    return found

@@ -18,6 +18,7 @@ from topology.errors import InvalidValue
 _MAC = re.compile(r"[0-9a-fA-F]{2}([:-])[0-9a-fA-F]{2}(?:\1[0-9a-fA-F]{2}){4}")
 _DPID = re.compile(r"(?:0x)?[0-9a-fA-F]{1,16}")
 _V4_MAPPED = 0xFFFF << 32
+_AF_INET, _AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
 
 
 class _BoundedInt(int):
@@ -31,7 +32,7 @@ class _BoundedInt(int):
     def __new__(cls, value: int) -> Self:
         if not 0 <= value <= cls.MAX:
             raise InvalidValue(cls.__name__.lower(), f"{value} is not {cls.WHAT}")
-        return super().__new__(cls, value)
+        return int.__new__(cls, value)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self})"
@@ -134,13 +135,14 @@ class Ip(_BoundedInt):
     @property
     def low32(self) -> int:
         """The IPv4 address as 32 bits (meaningful when is_v4)."""
-        return int(self) & 0xFFFFFFFF
+        return self & 0xFFFFFFFF
 
     @property
     def is_station(self) -> bool:
         """Whether one station can own it (RFC 1122 3.2.1.3, RFC 4291 2.7)."""
         if self.is_v4:
-            return 0 < self.low32 < 0xE0000000 and self.low32 >> 24 != 127
+            low32 = self & 0xFFFFFFFF
+            return 0 < low32 < 0xE0000000 and low32 >> 24 != 127
         return self > 1 and self >> 120 != 0xFF
 
     @property
@@ -156,17 +158,15 @@ class Ip(_BoundedInt):
         return socket.inet_ntop(socket.AF_INET6, self.packed)
 
 
-@lru_cache(maxsize=4096)
 def _parse_ip(text: str, field: str) -> Ip:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            packed = socket.inet_pton(family, text)
-        except (OSError, ValueError, UnicodeError):
-            continue
-        if family == socket.AF_INET:
-            return Ip.v4(int.from_bytes(packed, "big"))
-        return Ip(int.from_bytes(packed, "big"))
-    raise InvalidValue(field, f"{text!r} is not an IPv4 or IPv6 address")
+    try:
+        return Ip(_V4_MAPPED | int.from_bytes(socket.inet_pton(_AF_INET, text), "big"))
+    except (OSError, ValueError):
+        pass
+    try:
+        return Ip(int.from_bytes(socket.inet_pton(_AF_INET6, text), "big"))
+    except (OSError, ValueError) as error:
+        raise InvalidValue(field, f"{text!r} is not an IPv4 or IPv6 address") from error
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -258,3 +258,8 @@ class Foreign(_BoundedInt):
 
 Location: TypeAlias = Dpid | Foreign
 """Where a MAC is: on a host, or behind a foreign VTEP."""
+
+shared_vni = lru_cache(1 << 16)(Vni)
+"""The VNI of this number, one object for all facts that hold it."""
+shared_dpid = lru_cache(1 << 16)(Dpid)
+"""The datapath id of this number, one object for all facts that hold it."""

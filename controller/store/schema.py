@@ -7,9 +7,12 @@ sums them, kept by triggers, so that a row that is lost or doubled is noticed as
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import zlib
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import chain
 from typing import Final
 
 from controller.store.records import Record, decode
@@ -40,7 +43,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
 )
 
-_ORDER: Final = {kind: place for place, kind in enumerate((Host, Network, Vm, Vtep, Vip))}
+_ORDER: Final = (Host, Network, Vm, Vtep, Vip)
+_ROW: Final = (str, bytes, bytes, int)  # kind, key, value, crc
 
 
 def version() -> int:
@@ -125,25 +129,46 @@ def _migrate(db: sqlite3.Connection, found: int, wanted: int) -> None:
 
 def read(db: sqlite3.Connection) -> list[Fact]:
     """Every fact, as Store.load has them; StoreRefused if one is damaged."""
-    facts: list[Fact] = []
-    crc_sum = 0
-    for kind, key, value, crc in db.execute("SELECT kind, key, value, crc FROM facts"):
-        if tuple(map(type, (kind, key, value, crc))) != (str, bytes, bytes, int):
+    with _no_collections():
+        return _read(db)
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Keep the garbage collector from going through a growing heap of facts, again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _read(db: sqlite3.Connection) -> list[Fact]:
+    facts: dict[type[Fact], list[Fact]] = {kind: [] for kind in _ORDER}
+    count = crc_sum = 0
+    # A record's key sorts like the fact's.
+    for row in db.execute("SELECT kind, key, value, crc FROM facts ORDER BY kind, key"):
+        if tuple(map(type, row)) != _ROW:
             raise StoreRefused("the database is damaged: a record holds values of other types")
+        kind, key, value, crc = row
         record = Record(kind, key, value)
         if crc != crc_of(record):
             raise StoreRefused(f"the {kind} record {key.hex()} is damaged: its checksum is wrong")
-        crc_sum = (crc_sum + crc) & 0xFFFFFFFF
-        facts.append(decode(record))
-    if db.execute("SELECT facts, crc_sum FROM seal").fetchall() != [(len(facts), crc_sum)]:
+        fact = decode(record)
+        facts[type(fact)].append(fact)
+        count += 1
+        crc_sum += crc
+    if db.execute("SELECT facts, crc_sum FROM seal").fetchall() != [(count, crc_sum & 0xFFFFFFFF)]:
         raise StoreRefused("the database is damaged: records were lost or changed")
-    facts.sort(key=lambda fact: (_ORDER[type(fact)], fact.key))
-    return facts
+    return list(chain.from_iterable(facts.values()))
 
 
 def crc_of(record: Record) -> int:
     """CRC-32 over kind, key and value."""
-    return zlib.crc32(record.value, zlib.crc32(record.key, zlib.crc32(record.kind.encode())))
+    kind, key, value = record
+    return zlib.crc32(value, zlib.crc32(key, zlib.crc32(kind.encode())))
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -13,6 +13,8 @@ import sqlite3
 import stat
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from functools import lru_cache
+from itertools import chain
 from typing import Final
 from urllib.parse import quote
 
@@ -25,10 +27,11 @@ from topology.model import Change, Fact, Put
 _BUSY_TIMEOUT_MS: Final = 5000  # how long an operator's backup may hold a commit up
 _LOG_LIMIT_BYTES: Final = 16 << 20  # what a large batch leaves of the write-ahead log
 
-_UPSERT: Final = (
-    "INSERT INTO facts (kind, key, value, crc) VALUES (?, ?, ?, ?) ON CONFLICT (kind, key)"
-    " DO UPDATE SET value = excluded.value, crc = excluded.crc"
-)
+_ROWS_AT_ONCE: Final = 200
+"""Rows of one statement. SQLite lets other threads run, the hub's among them, while it executes a
+statement: so the hub waits for the encoding of so many rows at most, and is not asked for leave to
+go on for each row."""
+
 _DELETE: Final = "DELETE FROM facts WHERE kind = ? AND key = ?"
 
 
@@ -85,17 +88,12 @@ class SqliteStore:
 
     def commit(self, changes: Sequence[Change]) -> None:
         db = self._opened()
-        # The last word on each fact counts; the order among facts does not.
-        last = {_address(change): change for change in changes if is_durable(_kind(change))}
-        facts = [change.fact for change in last.values() if isinstance(change, Put)]
-        records = [encode(fact) for fact in facts]
-        puts = [(rec.kind, rec.key, rec.value, schema.crc_of(rec)) for rec in records]
-        removes = [at for at, change in last.items() if not isinstance(change, Put)]
+        durable = [change for change in changes if is_durable(_kind(change))]
         self._checked = None
         try:
             db.execute("BEGIN IMMEDIATE")
-            db.executemany(_DELETE, removes)
-            db.executemany(_UPSERT, puts)
+            for at in range(0, len(durable), _ROWS_AT_ONCE):
+                _write(db, durable[at : at + _ROWS_AT_ONCE])
             db.execute("COMMIT")
         except sqlite3.Error as error:
             # SQLite has rolled back by itself after some errors, and answers with another one.
@@ -125,8 +123,27 @@ def _kind(change: Change) -> type[Fact]:
     return type(change.fact) if isinstance(change, Put) else change.kind
 
 
-def _address(change: Change) -> tuple[str, bytes]:
-    return key_of(_kind(change), change.fact.key if isinstance(change, Put) else change.key)
+def _write(db: sqlite3.Connection, changes: Sequence[Change]) -> None:
+    """Write some changes. The last word on each fact counts; the order among facts does not."""
+    rows: dict[tuple[str, bytes], tuple[str, bytes, bytes, int] | None] = {}
+    for change in changes:
+        if isinstance(change, Put):
+            record = encode(change.fact)
+            rows[record.kind, record.key] = (*record, schema.crc_of(record))
+        else:
+            rows[key_of(change.kind, change.key)] = None
+    db.executemany(_DELETE, [at for at, row in rows.items() if row is None])
+    puts = [row for row in rows.values() if row is not None]
+    if puts:
+        db.execute(_upsert(len(puts)), tuple(chain.from_iterable(puts)))
+
+
+@lru_cache(maxsize=_ROWS_AT_ONCE)
+def _upsert(rows: int) -> str:
+    return (
+        f"INSERT INTO facts (kind, key, value, crc) VALUES {', '.join(['(?, ?, ?, ?)'] * rows)}"
+        " ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value, crc = excluded.crc"
+    )
 
 
 def _connect(path: str, *, uri: bool = False) -> sqlite3.Connection:

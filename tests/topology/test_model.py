@@ -17,6 +17,7 @@ IPS = [Ip.parse(text) for text in ("10.1.1.2", "10.1.1.3", "fd00::2")]
 VTEPS = [VtepIp(Ip.parse(f"192.168.33.{number}")) for number in (12, 13)]
 NAMES = [None, "web-1", "web-2"]
 PLACES = [*DPIDS, *map(Foreign.at, VTEPS)]
+CURSORS = [None, (0, MACS[1]), (7, 0), (7, MACS[1]), (7, IPS[0])]
 
 facts = st.one_of(
     st.builds(
@@ -29,6 +30,7 @@ facts = st.one_of(
     st.builds(
         Network,
         vni=st.sampled_from(VNIS),
+        name=st.sampled_from(NAMES),
         vlan=st.sampled_from([None, Vlan(9)]),
         hosts=st.just("all") | st.lists(st.sampled_from(DPIDS), max_size=2).map(tuple),
     ),
@@ -38,6 +40,7 @@ facts = st.one_of(
         vni=st.sampled_from(VNIS),
         host=st.sampled_from(PLACES),
         ips=st.lists(st.sampled_from(IPS), max_size=3).map(tuple),
+        name=st.sampled_from(NAMES),
     ),
     st.builds(
         LearnedMac,
@@ -82,8 +85,22 @@ def answers(topology):
         "found": [topology.find_host(str(ref)) for ref in (*NAMES[1:], *VTEPS, *DPIDS)],
         "vm ips": [topology.vm_with_ip(vni, ip) for vni in VNIS for ip in IPS],
         "learned ips": [topology.learned_with_ip(vni, ip) for vni in VNIS for ip in IPS],
-        "on": [(set(topology.vms_on(p)), set(topology.learned_on(p))) for p in PLACES],
-        "in": [(set(topology.vms_in(v)), set(topology.learned_in(v))) for v in VNIS],
+        "on": [(list(topology.vms_on(p)), set(topology.learned_on(p))) for p in PLACES],
+        "in": [
+            tuple(map(list, (topology.vms_in(v), topology.learned_in(v), topology.vips_in(v))))
+            for v in VNIS
+        ],
+        "after": [
+            (topology.vms_after(k, 3), topology.learned_after(k, 2), topology.vips_after(k, 2))
+            for k in CURSORS
+        ],
+        "vm names": [topology.vms_named(name) for name in NAMES[1:]],
+        "hosts named": [topology.hosts_named(name) for name in NAMES[1:]],
+        "hosts at": [topology.hosts_at(vtep) for vtep in VTEPS],
+        "vteps named": [topology.vteps_named(name) for name in NAMES[1:]],
+        "networks named": [topology.networks_named(name) for name in NAMES[1:]],
+        "networks on": [topology.networks_on_vlan(vlan) for vlan in (None, Vlan(9))],
+        "pinned": [topology.networks_pinned_to(dpid) for dpid in DPIDS],
         "members": [topology.members(vni) for vni in VNIS],
         "networks": [list(topology.networks_on(dpid)) for dpid in DPIDS],
         "foreign": [topology.foreign_in(vni) for vni in VNIS],
@@ -102,6 +119,7 @@ def searched(topology):
     learned = [topology.learned[key] for key in sorted(topology.learned)]
     vteps = [topology.vteps[ip] for ip in sorted(topology.vteps)]
     vips = [topology.vips[key] for key in sorted(topology.vips)]
+    networks = [topology.networks[vni] for vni in sorted(topology.networks)]
 
     def first(found):
         return next(iter(found), None)
@@ -156,13 +174,27 @@ def searched(topology):
         ],
         "learned ips": [speaks(vni, ip) for vni in VNIS for ip in IPS],
         "on": [
-            ({v.key for v in vms if v.host == d}, {one.key for one in learned if one.host == d})
+            ([v.key for v in vms if v.host == d], {one.key for one in learned if one.host == d})
             for d in PLACES
         ],
         "in": [
-            ({v.key for v in vms if v.vni == n}, {one.key for one in learned if one.vni == n})
-            for n in VNIS
+            tuple([one.key for one in kind if one.vni == vni] for kind in (vms, learned, vips))
+            for vni in VNIS
         ],
+        "after": [
+            tuple(
+                [one.key for one in kind if cursor is None or one.key > cursor][:limit]
+                for kind, limit in ((vms, 3), (learned, 2), (vips, 2))
+            )
+            for cursor in CURSORS
+        ],
+        "vm names": [[vm.key for vm in vms if vm.name == name] for name in NAMES[1:]],
+        "hosts named": [[host for host in hosts if host.name == name] for name in NAMES[1:]],
+        "hosts at": [[host for host in hosts if host.vtep == vtep] for vtep in VTEPS],
+        "vteps named": [[vtep for vtep in vteps if vtep.name == name] for name in NAMES[1:]],
+        "networks named": [[net for net in networks if net.name == name] for name in NAMES[1:]],
+        "networks on": [[net for net in networks if net.vlan == v] for v in (None, Vlan(9))],
+        "pinned": [[n for n in networks if n.hosts != "all" and d in n.hosts] for d in DPIDS],
         "members": [members(vni) for vni in VNIS],
         "networks": [[vni for vni in sorted(topology.networks) if carries(d, vni)] for d in DPIDS],
         "foreign": [[vtep.ip for vtep in vteps if vni in vtep.vnis] for vni in VNIS],
