@@ -6,7 +6,7 @@ place of the one with its key; tables log only what differs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
@@ -34,19 +34,18 @@ from controller.wire.mold import Mold
 from topology.model import (
     Change,
     Delta,
+    Fact,
     Host,
-    Key,
     LearnedMac,
     MacKey,
     Network,
-    Put,
     Remove,
     Topology,
     Vip,
     Vm,
     Vtep,
 )
-from topology.types import VtepIp
+from topology.types import Dpid, Location, VtepIp
 
 _Molds: TypeAlias = tuple[Mold, Mold]
 
@@ -106,16 +105,16 @@ class Derivation:
 
     def apply(self, change: Change) -> None:
         """Take one change of the facts, and put what follows from it into the tables."""
-        carried = self._carried(change)
         delta = self.topology.apply(change)
-        if delta.before == delta.after:
+        before, after = delta
+        if before == after:
             return
-        for fact in (delta.after, delta.before):
+        for fact in (after, before):
             match fact:
                 case Vm():
-                    self._vm_changed(delta, carried)
+                    self._vm_changed(before, after)
                 case LearnedMac():
-                    self._learned_changed(delta)
+                    self._learned_changed(before, after)
                 case Network():
                     self._network_changed(fact.vni)
                 case Host():
@@ -128,37 +127,38 @@ class Derivation:
                     continue
             return
 
-    def _carried(self, change: Change) -> dict[int, bool]:
-        """Which of the hosts that a VM's change concerns carry its network now."""
-        key: Key = -1
-        if isinstance(change, Put) and isinstance(change.fact, Vm):
-            key = change.fact.key
-        elif isinstance(change, Remove) and change.kind is Vm:
-            key = change.key
-        if not isinstance(key, tuple):
-            return {}
-        wanted = change.fact if isinstance(change, Put) else None
-        return {
-            int(vm.host): self.topology.is_member(vm.host, key[0])
-            for vm in (wanted, self.topology.vms.get(key))
-            if isinstance(vm, Vm)
-        }
-
-    def _vm_changed(self, delta: Delta, carried: dict[int, bool]) -> None:
-        vms = [fact for fact in (delta.before, delta.after) if isinstance(fact, Vm)]
-        vni, mac = vms[0].key
-        if delta.after is not None and (vni, mac) in self.topology.learned:
-            self.apply(Remove(LearnedMac, (vni, mac)))
-        hosts = {int(vm.host) for vm in vms}
+    def _vm_changed(self, before: Fact | None, after: Fact | None) -> None:
+        topology = self.topology
+        vms = [fact for fact in (before, after) if isinstance(fact, Vm)]
+        vni, mac = key = vms[0].key
+        if after is not None and key in topology.learned:
+            self.apply(Remove(LearnedMac, key))
         self._touch_mac(vni, mac)
-        vips = {int(vip.ip) for vip in self.topology.vips_of(vni, mac)}
-        self._touch_ips(vni, {int(ip) for vm in vms for ip in vm.ips} | vips)
-        self._refresh_services(vni, mac, hosts)
+        ips: Iterable[int] = vms[0].ips
+        if len(vms) > 1:
+            ips = {*vms[0].ips, *vms[1].ips}
+        self._touch_ips(vni, ips)
+        if topology.vips:
+            self._touch_ips(vni, {vip.ip for vip in topology.vips_of(vni, mac)}.difference(ips))
+        for vm in vms:
+            if vm.host in self.replicas:
+                self._refresh_service(self.replicas[vm.host], vni, mac)
+        if len(vms) == 1 or vms[0].host != vms[1].host:
+            self._joined_or_left(vni, [vm.host for vm in vms], vm_is_new=after is not None)
+
+    def _joined_or_left(self, vni: int, places: Sequence[Location], *, vm_is_new: bool) -> None:
+        """A VM came to the last of these places, and left the first: do they carry its network?"""
+        counts = [self.topology.vms_of_network_on(vni, place) for place in places]
+        edges = [0] * (len(places) - 1) + [1 if vm_is_new else 0]
         changed = {
-            host for host, was in carried.items() if self.topology.is_member(host, vni) != was
+            int(place)
+            for place, count, edge in zip(places, counts, edges, strict=True)
+            if count == edge
+            and isinstance(place, Dpid)
+            and not self.topology.carries_anyway(place, vni)
         }
         if changed:
-            self._membership_changed(vni, changed)
+            self._joined.setdefault(vni, set()).update(changed)
 
     def _vip_changed(self, delta: Delta) -> None:
         vips = [fact for fact in (delta.before, delta.after) if isinstance(fact, Vip)]
@@ -182,15 +182,19 @@ class Derivation:
         for replica in self.replicas.values():
             self.refresh_bridge(replica)
 
-    def _learned_changed(self, delta: Delta) -> None:
-        facts = [fact for fact in (delta.before, delta.after) if isinstance(fact, LearnedMac)]
+    def _learned_changed(self, before: Fact | None, after: Fact | None) -> None:
+        if before is None and isinstance(after, LearnedMac) and not after.ips:
+            self._touch_mac(after.vni, after.mac)
+            self.ages.note(after)
+            return
+        facts = [fact for fact in (before, after) if isinstance(fact, LearnedMac)]
         vni, mac = facts[0].key
         renew = len(facts) == 2 and facts[0].host == facts[1].host
         renew = renew and facts[1].seen_s > facts[0].seen_s
         self._touch_mac(vni, mac, renew=renew)
         self._touch_ips(vni, {int(ip) for fact in facts for ip, _seen_s in fact.ips}, renew=renew)
-        if isinstance(delta.after, LearnedMac):
-            self.ages.note(delta.after)
+        if isinstance(after, LearnedMac):
+            self.ages.note(after)
 
     def _network_changed(self, vni: int) -> None:
         self._old_molds[vni] = self._molds.pop(vni, {})
@@ -243,9 +247,6 @@ class Derivation:
         own = self.replicas.get(dpid)
         if own is not None:
             self.refresh_bridge(own)
-
-    def _membership_changed(self, vni: int, dpids: Iterable[int]) -> None:
-        self._joined.setdefault(vni, set()).update(dpids)
 
     def _cursors(self, vni: int) -> AbstractSet[int]:
         """The dpids of the switches that follow a network's table."""

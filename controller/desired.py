@@ -128,7 +128,7 @@ def _registered(topology: Topology, network: Network, vm: Vm) -> Recipe:
     if isinstance(vm.host, Foreign):
         return Recipe(None, Shape("VM behind a VTEP", len(where)), (mac, *where))
     if not network.port_security:
-        return Recipe(vm.host, Shape("VM", len(where)), (mac, *where))
+        return Recipe(vm.host, _VM[len(where)], (mac, *where))
     ips = (*vm.ips, *(vip.ip for vip in topology.vips_of(network.vni, vm.mac)))
     values = (mac, link_local(vm.mac).packed, *(ip.packed for ip in ips), *where)
     return Recipe(vm.host, Shape("secured VM", len(where), _families(ips)), values)
@@ -137,10 +137,16 @@ def _registered(topology: Topology, network: Network, vm: Vm) -> Recipe:
 def _learned(topology: Topology, learned: LearnedMac) -> Recipe:
     where = _where(topology, learned.host)
     mac = learned.mac.to_bytes(6, "big")
+    if not learned.ips and not isinstance(learned.host, Foreign):
+        return Recipe(learned.host, _LEARNED[len(where)], (mac, *where))
     kind = "learned behind a VTEP" if isinstance(learned.host, Foreign) else "learned"
     ips = [ip for ip, _seen_s in learned.ips]
     shape = Shape(kind, len(where), _families(ips))
     return Recipe(_owner(learned), shape, (mac, *(ip.packed for ip in ips), *where))
+
+
+_LEARNED = (Shape("learned", 0), Shape("learned", 1))
+_VM = (Shape("VM", 0), Shape("VM", 1))
 
 
 def _where(topology: Topology, place: Location) -> tuple[bytes, ...]:

@@ -7,10 +7,11 @@ follow these tables are woken. No handler issues a flow-mod.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from controller import frames, learning, probes
+from controller.audit import Findings
 from controller.bridges import Bridge, PortNames
 from controller.derivation import Derivation
 from controller.events import (
@@ -18,6 +19,7 @@ from controller.events import (
     BundleCommitted,
     Committed,
     Connected,
+    Continue,
     DumpPart,
     Effects,
     Event,
@@ -40,7 +42,7 @@ from controller.pipeline import (
 )
 from controller.prober import Prober
 from controller.refusals import explain
-from controller.replica import PRIVATE, Findings, Replica, State
+from controller.replica import PRIVATE, Replica, State
 from controller.service import Applied, Ticket
 from controller.sources import learned_binding, learned_source
 from controller.terms import Timing
@@ -61,6 +63,9 @@ from topology.types import Dpid, Ip, Location, Mac, Vlan, VtepIp
 
 ARRIVALS_S, ARRIVALS_HOLD_S = 1.5, 30.0
 """Hosts that connect closer together than this come as a group; and how long a group may take."""
+
+
+_FROM_FOREIGN = (Kind.TUNNEL_FOREIGN, Kind.TUNNEL_FOREIGN_NEIGHBOUR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,7 @@ class Engine:
         self.packets = PacketIns(self._derivation, settings.limits)
         self._secret = secret
         self._effects = Effects()
+        self._at_work: dict[int, None] = {}  # switches whose audits have more to do
         self._last_arrival_s = float("-inf")
         self._forget_moves_s = float("-inf")
         self._knows_all_s: float | None = None  # when whatever was taught before is over
@@ -111,11 +117,12 @@ class Engine:
             case PacketsIn():
                 live = self.replicas.get(event.dpid)
                 if live is not None and live.epoch == event.epoch:
-                    for packet in event.packets:
-                        self._packet_in(live, packet, now_s)
+                    self._packets_in(live, event.packets, now_s)
             case Committed():
                 for change in event.changes:
                     self._derivation.apply(self._with_sightings(change))
+            case Continue():
+                self._go_on(now_s)
             case Tick():
                 self._tick(now_s)
             case Connected():
@@ -128,6 +135,7 @@ class Engine:
                     self._effects.confirmed.add(event.dpid)
         self._derivation.spread(floods_of_all=isinstance(event, Tick | Committed))
         effects, self._effects = self._effects, Effects()
+        effects.again = bool(self._at_work)
         effects.wake |= self._derivation.woken
         self._derivation.woken.clear()
         return effects
@@ -151,13 +159,12 @@ class Engine:
         replica.greet()
         self._derivation.refresh_bridge(replica)
         self._prober.probe(replica, now_s)
-        replica.start_audit(now_s)
-        self._effects.wake.add(event.dpid)
+        self._start_audit(replica, now_s)
 
     def _received(self, replica: Replica, event: Received, now_s: float) -> None:
         match event.message:
             case decode.PacketIn():
-                self._packet_in(replica, event.message, now_s)
+                self._packets_in(replica, (event.message,), now_s)
             case BarrierAnswered(xid):
                 ears = replica.ears_open
                 if replica.barrier_answered(xid):
@@ -166,8 +173,8 @@ class Engine:
                     self._probe_all_soon(now_s)
                 self._effects.wake.add(replica.dpid)
             case DumpPart():
-                if replica.take_dump(event.message):
-                    self._audited(replica, now_s)
+                replica.take_dump(event.message)
+                self._work(replica, now_s)
             case BundleCommitted(bundle_id):
                 replica.bundle_committed(bundle_id)
             case decode.FlowRemoved(cookie, timed_out):
@@ -254,6 +261,28 @@ class Engine:
 
     # Audits
 
+    def _start_audit(self, replica: Replica, now_s: float) -> None:
+        replica.start_audit(now_s)
+        self._effects.wake.add(replica.dpid)
+        self._work(replica, now_s)
+
+    def _work(self, replica: Replica, now_s: float) -> None:
+        """Do a slice of an audit; the rest in turns of its own."""
+        if replica.work():
+            self._at_work[replica.dpid] = None
+            return
+        self._at_work.pop(replica.dpid, None)
+        if replica.audited:
+            self._audited(replica, now_s)
+
+    def _go_on(self, now_s: float) -> None:
+        """One slice for one of the switches that are at work, each in turn."""
+        dpid = next(iter(self._at_work), None)
+        if dpid is not None:
+            del self._at_work[dpid]
+            if dpid in self.replicas:
+                self._work(self.replicas[dpid], now_s)
+
     def _audited(self, replica: Replica, now_s: float) -> None:
         first = replica.state is State.AUDITING
         if first and replica.is_foreign() and self._must_wait(replica, now_s):
@@ -261,8 +290,14 @@ class Engine:
             replica.drop_audit()
             return
         fresh = self._knows_all_s is None or now_s < self._knows_all_s
-        self._adopt(replica, replica.findings(keep_learned=fresh).extra, now_s)
         found = replica.findings(keep_learned=fresh)
+        if found is not None and found.extra:
+            self._adopt(replica, found.extra, now_s)
+            found = replica.findings(keep_learned=fresh)
+        if found is None:
+            replica.drop_audit()
+            self._start_audit(replica, now_s)
+            return
         for waiter in replica.diff_waiters:
             waiter(found)
         replica.diff_waiters.clear()
@@ -355,16 +390,26 @@ class Engine:
 
     # Packet-ins
 
-    def _packet_in(self, replica: Replica, packet: decode.PacketIn, now_s: float) -> None:
-        kind = cookie_kind(packet.cookie)
-        frame = frames.parse(packet.frame)
-        if frame is None or kind is None:
-            return
-        if kind in (Kind.TUNNEL_FOREIGN, Kind.TUNNEL_FOREIGN_NEIGHBOUR):
-            self._saw_foreign(replica, packet)
-        if kind is not Kind.PROBE_IN:
-            self.packets.take(replica, kind, packet, frame, now_s, self._effects)
-        elif frame.eth_type == PROBE_ETH_TYPE and packet.in_port != replica.bridge.patch_port:
+    def _packets_in(
+        self, replica: Replica, packets: Sequence[decode.PacketIn], now_s: float
+    ) -> None:
+        take, effects = self.packets.take, self._effects
+        for packet in packets:
+            kind = cookie_kind(packet.cookie)
+            frame = frames.parse(packet.frame)
+            if frame is None or kind is None:
+                continue
+            if kind is Kind.PROBE_IN:
+                self._probed(replica, packet, frame, now_s)
+                continue
+            if kind in _FROM_FOREIGN:
+                self._saw_foreign(replica, packet)
+            take(replica, kind, packet, frame, now_s, effects)
+
+    def _probed(
+        self, replica: Replica, packet: decode.PacketIn, frame: frames.Frame, now_s: float
+    ) -> None:
+        if frame.eth_type == PROBE_ETH_TYPE and packet.in_port != replica.bridge.patch_port:
             probe = probes.decode(frame.payload, self._secret)
             if probe is not None:
                 self._probe_arrived(replica, packet, probe, now_s)
@@ -452,15 +497,13 @@ class Engine:
                 and now_s >= replica.next_audit_s
                 and not replica.is_behind
             ):
-                replica.start_audit(now_s)
-                self._effects.wake.add(replica.dpid)
+                self._start_audit(replica, now_s)
 
     def _release(self, replica: Replica, now_s: float) -> None:
         """Take the bridge over: the ports are known, or will not be."""
         replica.holding = False
         replica.hold_until_s = now_s
-        replica.start_audit(now_s)
-        self._effects.wake.add(replica.dpid)
+        self._start_audit(replica, now_s)
 
     def _probe_all_soon(self, now_s: float) -> None:
         for replica in self.replicas.values():
@@ -508,8 +551,11 @@ class Engine:
         replica = self.replicas[dpid]
         replica.diff_waiters.append(waiter)
         if replica.state is State.LIVE:
-            replica.start_audit(now_s)
-        return Effects(wake={dpid})
+            self._start_audit(replica, now_s)
+        effects, self._effects = self._effects, Effects()
+        effects.again = bool(self._at_work)
+        effects.wake.add(dpid)
+        return effects
 
 
 def _conversation_of(

@@ -83,7 +83,12 @@ class Tick:
     """Time has passed."""
 
 
-Event: TypeAlias = Connected | Lost | Received | PacketsIn | Committed | Tick
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """There is a turn for work that was left over."""
+
+
+Event: TypeAlias = Connected | Lost | Received | PacketsIn | Committed | Tick | Continue
 
 
 @dataclass(slots=True)
@@ -92,7 +97,7 @@ class Effects:
 
     Wake these switches' senders; store what was seen of these hosts, and who holds these virtual
     IPs; commit these registered VMs' moves; close these connections; tell who waits for these
-    switches' confirmation; log.
+    switches' confirmation; log. ``again``: work is left over, come back with Continue.
     """
 
     wake: set[int] = field(default_factory=set)
@@ -102,3 +107,4 @@ class Effects:
     close: set[int] = field(default_factory=set)
     confirmed: set[int] = field(default_factory=set)
     log: list[str] = field(default_factory=list)
+    again: bool = False

@@ -6,8 +6,8 @@ what could be read is used, the rest is absent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct, unpack
+from typing import NamedTuple
 
 from controller.flow import ETH_TYPE_ARP, ETH_TYPE_IPV6
 from controller.terms import ADVERTISEMENT, PROTO_ICMPV6, SOLICITATION
@@ -22,8 +22,7 @@ _ALL_NODES, _ALL_NODES_MAC = 0xFF02 << 112 | 1, 0x333300000001
 _VLAN_TYPES = (0x8100, 0x88A8)
 
 
-@dataclass(frozen=True, slots=True)
-class Arp:
+class Arp(NamedTuple):
     """An Ethernet/IPv4 ARP packet (RFC 826)."""
 
     op: int
@@ -33,8 +32,7 @@ class Arp:
     target_ip: int
 
 
-@dataclass(frozen=True, slots=True)
-class Nd:
+class Nd(NamedTuple):
     """A neighbour solicitation or advertisement (RFC 4861, 4.3 and 4.4)."""
 
     kind: int
@@ -45,8 +43,7 @@ class Nd:
     solicited: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     eth_dst: int
     eth_src: int
     eth_type: int

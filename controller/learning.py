@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from controller.frames import Frame
 from controller.moves import Moves, Verdict
 from controller.terms import ADVERTISEMENT
-from topology.model import LearnedMac, MacKey, Topology, Vip
+from topology.model import LearnedMac, MacKey, Network, Topology, Vip
 from topology.types import Foreign, Ip, Location, Mac, Vni
 
 MAX_IPS_PER_MAC = 16
@@ -26,8 +26,7 @@ class Limits:
     per_network: int = 16384
 
 
-@dataclass(frozen=True, slots=True)
-class Lesson:
+class Lesson(NamedTuple):
     """What a frame teaches: a learned MAC, a registered VM's move, or who holds a virtual IP.
 
     ``flaps``: a MAC that is not followed any more for a while.
@@ -40,27 +39,35 @@ class Lesson:
 
 
 NOTHING = Lesson()
+_NEVER = float("inf")
 
 
 def observe(
-    topology: Topology, moves: Moves, vni: int, place: Location, frame: Frame, now_s: float
+    topology: Topology,
+    moves: Moves,
+    network: Network,
+    place: Location,
+    frame: Frame,
+    now_s: float,
 ) -> Lesson:
     """What this frame, sent from behind this place, teaches.
 
     A registered MAC or IP is never learned over. The latest place to send wins a learned MAC.
     """
-    network = topology.networks.get(vni)
     mac = Mac(frame.eth_src)
-    if network is None or not mac.is_station:
+    if not mac.is_station:
         return NOTHING
-    vm = topology.vms.get((vni, mac))
+    key = (network.vni, mac)
+    vm = topology.vms.get(key)
     if vm is not None:
         if not network.follow_moves or vm.host == place or not frame.announces:
             return NOTHING
-        return _moved(moves, vm.key, vm.host, place, now_s)
+        return _moved(moves, key, vm.host, place, now_s)
     if not network.learning or network.port_security:
         return NOTHING
-    return _learned(topology, moves, vni, mac, place, frame, now_s)
+    if frame.arp is None and frame.nd is None and key not in topology.learned:
+        return Lesson(LearnedMac(*key, place, now_s, (), moves.generation(key)))
+    return _learned(topology, moves, network.vni, mac, place, frame, now_s)
 
 
 def _moved(moves: Moves, key: MacKey, left: Location, place: Location, now_s: float) -> Lesson:
@@ -92,7 +99,7 @@ def _learned(
         if verdict is not Verdict.MOVE:
             what = f"learned MAC {mac} (network {vni})"
             return _flapping(verdict, what, before.host, place)
-        before = replace(before, host=place, seen_s=float("-inf"))
+        before = before._replace(host=place, seen_s=float("-inf"))
     ip = _spoken_for(topology, vni, frame)
     ips = dict(before.ips) if before is not None else {}
     fresh = before is not None and now_s - before.seen_s < REPEAT_S
@@ -179,18 +186,16 @@ def _may_be_learned(topology: Topology, vni: int, ip: Ip) -> bool:
     return topology.vm_with_ip(vni, ip) is None
 
 
-def surplus(topology: Topology, entry: LearnedMac, limits: Limits) -> Iterable[MacKey]:
+def surplus(topology: Topology, entry: LearnedMac, limits: Limits) -> tuple[MacKey, ...]:
     """What is to be forgotten so that this entry fits: the stalest of who has the most.
 
     Of a place that is the network with most there, so that no tenant pushes out another's.
     """
-    here = topology.learned_on(entry.host)
-    if len(here) > limits.per_place:
-        counts = Counter(vni for vni, _mac in here)
-        most = max(counts, key=lambda vni: (counts[vni], vni))
-        yield next(key for key in here if key[0] == most)
-    elif len(topology.learned_in(entry.vni)) > limits.per_network:
-        yield topology.stalest_learned_of_network(entry.vni)
+    if len(topology.learned_on(entry.host)) > limits.per_place:
+        return (topology.stalest_learned_of_place(entry.host),)
+    if len(topology.learned_in(entry.vni)) > limits.per_network:
+        return (topology.stalest_learned_of_network(entry.vni),)
+    return ()
 
 
 def aged(entry: LearnedMac, now_s: float, timeout_s: float) -> LearnedMac | None:
@@ -198,7 +203,7 @@ def aged(entry: LearnedMac, now_s: float, timeout_s: float) -> LearnedMac | None
     if now_s - entry.seen_s >= timeout_s:
         return None
     ips = tuple(pair for pair in entry.ips if now_s - pair[1] < timeout_s)
-    return entry if ips == entry.ips else replace(entry, ips=ips)
+    return entry if ips == entry.ips else entry._replace(ips=ips)
 
 
 @dataclass(slots=True)
@@ -211,11 +216,11 @@ class Ages:
 
     def note(self, entry: LearnedMac) -> None:
         """Make an appointment for when the entry, or an IP of it, is stale unless renewed."""
-        stalest_s = min((seen_s for _ip, seen_s in entry.ips), default=entry.seen_s)
-        at_s = min(stalest_s, entry.seen_s) + self.timeout_s
-        if self._at.get(entry.key, float("inf")) > at_s:
-            self._at[entry.key] = at_s
-            heapq.heappush(self._heap, (at_s, entry.key))
+        at_s = min([entry.seen_s, *(seen_s for _ip, seen_s in entry.ips)]) + self.timeout_s
+        key = entry.key
+        if self._at.get(key, _NEVER) > at_s:
+            self._at[key] = at_s
+            heapq.heappush(self._heap, (at_s, key))
 
     def due(self, now_s: float) -> Iterator[MacKey]:
         """The keys whose appointment has come; who is not stale yet is to be noted again."""

@@ -13,7 +13,7 @@ from controller.desired import answers, owner_of
 from controller.events import Effects
 from controller.flow import Field, Group, Output, SetField
 from controller.frames import Frame, untagged
-from controller.learning import Lesson, Limits
+from controller.learning import NOTHING, Lesson, Limits, observe
 from controller.moves import Moves
 from controller.pipeline import DHCP_MAC, Kind
 from controller.replica import Replica
@@ -22,6 +22,9 @@ from controller.wire import encode
 from controller.wire.decode import PacketIn
 from topology.model import LearnedMac, Network, Put, Remove, Vm
 from topology.types import Ip, Mac, Vni
+
+_FROM_FOREIGN = (Kind.TUNNEL_FOREIGN, Kind.TUNNEL_FOREIGN_NEIGHBOUR)
+_UNKNOWN = (Kind.LOCAL_UNKNOWN, Kind.LOCAL_ARP, Kind.LOCAL_ND)
 
 
 class PacketIns:
@@ -46,17 +49,17 @@ class PacketIns:
         network = self._topology.networks.get(packet.tun_id)
         if network is None:
             return
-        if kind in (Kind.TUNNEL_FOREIGN, Kind.TUNNEL_FOREIGN_NEIGHBOUR):
+        if kind in _FROM_FOREIGN:
             self._from_foreign(network, packet, frame, now_s, effects)
             return
         if packet.in_port != replica.bridge.patch_port:
             return
+        if kind in _UNKNOWN:
+            self._learn(
+                observe(self._topology, self.moves, network, replica.dpid, frame, now_s), effects
+            )
+            return
         match kind:
-            case Kind.LOCAL_UNKNOWN | Kind.LOCAL_ARP | Kind.LOCAL_ND:
-                lesson = learning.observe(
-                    self._topology, self.moves, network.vni, replica.dpid, frame, now_s
-                )
-                self._learn(lesson, effects)
             case Kind.VIP_CLAIM:
                 lesson = learning.claim(
                     self._topology, self.moves, network.vni, replica.dpid, frame, now_s
@@ -82,12 +85,12 @@ class PacketIns:
         vtep = self._topology.vteps.get(Ip.v4(packet.tun_src))
         if vtep is None or not vtep.learning or network.vni not in vtep.vnis:
             return
-        lesson = learning.observe(
-            self._topology, self.moves, network.vni, vtep.location, frame, now_s
-        )
+        lesson = observe(self._topology, self.moves, network, vtep.location, frame, now_s)
         self._learn(lesson, effects)
 
     def _learn(self, lesson: Lesson, effects: Effects) -> None:
+        if lesson is NOTHING:
+            return
         if lesson.learned is not None:
             self.remember(lesson.learned)
         if lesson.held is not None:
@@ -102,7 +105,7 @@ class PacketIns:
     def remember(self, entry: LearnedMac) -> None:
         """Take a learned MAC in, within the limits."""
         self._derivation.apply(Put(entry))
-        for key in list(learning.surplus(self._topology, entry, self._limits)):
+        for key in learning.surplus(self._topology, entry, self._limits):
             self._derivation.apply(Remove(LearnedMac, key))
 
     # Answers

@@ -23,11 +23,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from controller.audit import Audit, Findings
 from controller.bridges import METERS, Bridge, Egress, probe_flow
 from controller.events import DumpPart
 from controller.flow import Flow
 from controller.neighbours import nd_trial
-from controller.pipeline import LEARNED_KINDS, SOURCE_KINDS, cookie_kind
+from controller.pipeline import cookie_kind
 from controller.tables import Buffer, FlowTable, Segment, Snapshot, Unit
 from controller.wire import decode, encode
 from topology.types import Dpid
@@ -49,8 +50,6 @@ ADDRESSED_ROUNDS = 3
 PULL_BYTES = 512 * 1024
 """About so much is sent between two barriers; another one may be under way meanwhile."""
 WINDOW = 2
-FRESH = 10
-"""A bridge that lacks this many times what it has is filled, not mended."""
 DUMP_TIMEOUT_S = 60.0
 TRUST_S = 15.0
 """So long may a bridge that is new here take to show where its tunnel ports lead."""
@@ -65,41 +64,6 @@ class State(StrEnum):
     AUDITING = "AUDITING"
     SYNCING = "SYNCING"
     LIVE = "LIVE"
-
-
-@dataclass(slots=True)
-class Audit:
-    """A dump in progress, held against what the switch was to hold when it was asked for."""
-
-    since_s: float
-    expected: set[int]
-    xids: set[int] = field(default_factory=set)
-    seen: set[int] = field(default_factory=set)
-    others: list[decode.FlowEntry] = field(default_factory=list)
-    groups: dict[int, tuple[int, bytes]] = field(default_factory=dict)
-    meters: dict[int, bytes] = field(default_factory=dict)
-
-    def take_flows(self, body: bytes) -> None:
-        expected, see = self.expected, self.seen.add
-        for cookie, start, end in decode.flow_names(body):
-            if cookie in expected:
-                see(cookie)
-            else:
-                self.others.extend(decode.flow_entries(body[start:end]))
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What an audit found: the cookies of flows to add, entries to delete.
-
-    A learned source is to be deleted unless it is adopted: while it stays, its VM is not heard.
-    ``fresh``: there is next to nothing on the bridge, and nothing to be replaced.
-    """
-
-    missing: frozenset[int]
-    extra: tuple[decode.FlowEntry, ...]
-    drifted: bool
-    fresh: bool
 
 
 @dataclass(slots=True)
@@ -137,6 +101,7 @@ class Replica:
     """One connection of one switch: what it has been sent, what it confirmed, what comes next."""
 
     def __init__(self, epoch: int, address: str, bridge: Bridge, now_s: float) -> None:
+        self.dpid = Dpid(bridge.dpid)
         self.epoch = epoch
         self.address = address
         self.bridge = bridge
@@ -171,10 +136,6 @@ class Replica:
         self._left: list[bytes] = []  # deletes of what another table may give anew
         self._conversations: dict[int, Conversation] = {}  # cookie -> key in the private table
         self._xid = 0
-
-    @property
-    def dpid(self) -> Dpid:
-        return Dpid(self.bridge.dpid)
 
     # What to send
 
@@ -449,13 +410,13 @@ class Replica:
             # Whoever pointed the bridge here may have put its old flows back after this dump.
             self.next_audit_s = now_s + SECOND_AUDIT_S
             self.state = State.AUDITING
-        self._audit = Audit(now_s, self.wanted())
+            for table in self.tables.values():
+                table.cursors[self.dpid] = table.rev
+        self._audit = Audit(
+            self.dpid, self.tables, self.bridge.skips, now_s, live=self.state is State.LIVE
+        )
         self._groups_moved = False
-        for cookie, rejection in list(self.rejected.items()):
-            if cookie not in self._audit.expected:
-                del self.rejected[cookie]
-            elif now_s >= rejection.retry_s:
-                rejection.trying = True
+        self._retry_rejected(now_s)
         for kind in (encode.MP_METER_CONFIG, encode.MP_GROUP_DESC, encode.MP_FLOW):
             if kind != encode.MP_METER_CONFIG or self.bridge.meters:
                 xid = self._next_xid()
@@ -469,64 +430,51 @@ class Replica:
             return True
         return self.private.rev != self.private.cursors[self.dpid]
 
-    def take_dump(self, part: DumpPart) -> bool:
-        """Take a part of a dump; True when the audit has all it asked for."""
+    def take_dump(self, part: DumpPart) -> None:
+        """Take a part of a dump."""
         audit, kind, body = self._audit, part.kind, part.body
         if audit is None or part.xid not in audit.xids:
-            return False
+            return
         if kind == encode.MP_GROUP_DESC:
             for group_id, group_type, buckets in decode.group_entries(body):
                 audit.groups[group_id] = (group_type, buckets)
         elif kind == encode.MP_METER_CONFIG:
             audit.meters.update(decode.meter_entries(body))
         elif kind == encode.MP_FLOW:
-            audit.take_flows(body)
-            return not part.more
-        return False
+            audit.take_flows(body, last=not part.more)
 
-    def findings(self, *, keep_learned: bool) -> Findings:
-        """Compare the finished dump with what should be there now.
+    def work(self) -> bool:
+        """Do a slice of an audit's work; True while there is more that can be done now."""
+        return self._audit is not None and self._audit.advance()
 
-        keep_learned: who started lately does not know all that was learned before, and leaves it.
-        """
-        audit = self._audit
-        assert audit is not None
-        wanted = self.wanted()
-        live = self.state is State.LIVE
-        # What changed since the dump was asked for was sent as it changed, once the switch is live.
-        due = audit.expected & wanted if live else wanted
-        present = {entry.cookie for entry in audit.others}
-        missing = frozenset(
-            cookie
-            for cookie in due - audit.seen
-            if cookie not in present and cookie_kind(cookie) not in SOURCE_KINDS
-        )
-        extra: list[decode.FlowEntry] = []
-        for entry in audit.others:
-            soft = cookie_kind(entry.cookie) in LEARNED_KINDS - SOURCE_KINDS
-            left_to_time_out = keep_learned and soft and entry.hard_timeout_s
-            if entry.cookie not in wanted and not left_to_time_out:
-                extra.append(entry)
-        if not live:
-            extra += [_stale(cookie) for cookie in audit.seen - wanted]
-        solid = any(
-            cookie_kind(cookie) not in LEARNED_KINDS and cookie not in self.rejected
-            for cookie in missing
-        )
-        fresh = not live and not audit.others and not extra
-        return Findings(
-            missing,
-            tuple(extra),
-            drifted=bool(extra or solid),
-            fresh=fresh and len(missing) > FRESH * len(audit.seen),
-        )
+    @property
+    def audited(self) -> bool:
+        """Whether an audit has all it asked for, and compared it."""
+        return self._audit is not None and self._audit.finished
+
+    def findings(self, *, keep_learned: bool) -> Findings | None:
+        """What the finished audit found; None when it is to be done again."""
+        assert self._audit is not None
+        return self._audit.findings(self.tables, self.rejected, keep_learned=keep_learned)
 
     def is_foreign(self) -> bool:
         """Whether the dump shows a bridge that still runs somebody else's flows."""
-        audit = self._audit
-        return audit is not None and any(
-            cookie_kind(entry.cookie) is None for entry in audit.others
-        )
+        return self._audit is not None and self._audit.is_foreign
+
+    def _retry_rejected(self, now_s: float) -> None:
+        """Offer again what was refused and is due, and forget what is not wanted any more."""
+        if not self.rejected:
+            return
+        wanted = {
+            cookie
+            for table in self.tables.values()
+            for cookie, _add in table.named(self.rejected, self.dpid)
+        }
+        for cookie, rejection in list(self.rejected.items()):
+            if cookie not in wanted:
+                del self.rejected[cookie]
+            elif now_s >= rejection.retry_s:
+                rejection.trying = True
 
     def rest(self, now_s: float) -> None:
         """Let the next audit wait: one that takes long is not to keep the switch from its work."""
@@ -659,7 +607,3 @@ class Replica:
         return not self.rejected or not any(
             any(self.tables[key].named(self.rejected, self.dpid)) for key, _rev in held
         )
-
-
-def _stale(cookie: int) -> decode.FlowEntry:
-    return decode.FlowEntry(cookie, 0, 0, 0, 0, 0, 0, 0, b"")

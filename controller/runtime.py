@@ -17,10 +17,12 @@ from eventlet.queue import LightQueue
 from eventlet.timeout import Timeout
 
 from controller import explain
+from controller.audit import Findings
 from controller.engine import Engine, Settings
 from controller.events import (
     Committed,
     Connected,
+    Continue,
     Effects,
     Event,
     Lost,
@@ -29,8 +31,9 @@ from controller.events import (
     Received,
     Tick,
 )
+from controller.heap import Heap
 from controller.openflow.front import Connection
-from controller.replica import Findings, Replica, State
+from controller.replica import Replica, State
 from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
 from controller.store.base import Store
 from controller.store.committer import Committer
@@ -71,11 +74,14 @@ class Runtime:
         self._committer: Committer[Ticket] = Committer(store, self.topology, self._committed)
         self._told: dict[int, str | None] = {}  # why a host is DEGRADED, None: it is LIVE
         self._ready = False
+        self._at_work = False
+        self._heap = Heap()
 
     def start(self) -> None:
         """Load the store; nothing may be sent to any switch before."""
         self._store.open()
-        self.engine.load(self._store.load())
+        with self._heap.filling():
+            self.engine.load(self._store.load())
         self._committer.start()
         eventlet.spawn(self._tick_for_ever)
         eventlet.spawn(self._remember_for_ever)
@@ -259,6 +265,9 @@ class Runtime:
                 self._connections[dpid].close()
         for line in effects.log:
             LOG.warning("%s", line)
+        if effects.again and not self._at_work:
+            self._at_work = True
+            eventlet.spawn_n(self._go_on)
         for dpid in effects.confirmed & self._waiters.keys():
             for waiter in self._waiters[dpid].copy():
                 if dpid in waiter.pending:
@@ -266,12 +275,25 @@ class Runtime:
                     if not waiter.pending and not waiter.done.ready():
                         waiter.done.send()
 
+    def _go_on(self) -> None:
+        """Give the engine a turn after everybody else, as long as it has work left over."""
+        try:
+            effects = Effects(again=True)
+            while effects.again:
+                eventlet.sleep(0)
+                effects = self.engine.handle(Continue(), self.now_s())
+                self._carry_out(effects)
+        finally:
+            self._at_work = False
+
     def _committed(self, changes: list[Change]) -> Ticket:
         departing = self.engine.followers(changes)
         for at in range(0, len(changes), CHANGES_AT_ONCE):
             if at:
                 eventlet.sleep(0)
-            self._handle(Committed(tuple(changes[at : at + CHANGES_AT_ONCE])))
+            part = tuple(changes[at : at + CHANGES_AT_ONCE])
+            self._handle(Committed(part))
+            self._heap.changed(len(part))
         return self.engine.ticket(changes, departing)
 
     def _remember_for_ever(self) -> None:

@@ -10,10 +10,10 @@ What a switch is to be sent is put together once, as a Segment, for all switches
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from weakref import ref
 
 from controller.flow import Flow
@@ -96,8 +96,7 @@ def _encode(flows: Iterable[Flow]) -> bytes:
 NOTHING = Unit(None, b"")
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One key's way from a cursor to now. ``renew``: send it again even where it is the same."""
 
     before: Unit
@@ -126,8 +125,11 @@ class Segment:
         self._own: dict[int, list[tuple[int, Step]]] = {}
         added = deleted = 0
         for index, step in enumerate(steps):
-            before, after = step.before, step.after
-            plus, minus = _difference(before.remote, after.remote, renew=step.renew)
+            before, after, renew = step
+            if before is NOTHING:
+                plus, minus = after.remote, b""
+            else:
+                plus, minus = _difference(before.remote, after.remote, renew=renew)
             if plus:
                 adds.append(plus)
                 added += len(plus)
@@ -136,9 +138,10 @@ class Segment:
                 deleted += len(minus)
             self._add_ends.append(added)
             self._delete_ends.append(deleted)
-            for owner in {before.owner, after.owner}:
-                if owner is not None:
-                    self._own.setdefault(owner, []).append((index, step))
+            if after.owner is not None:
+                self._own.setdefault(after.owner, []).append((index, step))
+            if before.owner is not None and before.owner != after.owner:
+                self._own.setdefault(before.owner, []).append((index, step))
         self.adds = b"".join(adds)
         self.deletes = b"".join(deletes)
 
@@ -352,6 +355,10 @@ class FlowTable:
             for key, (before, renew) in first.items()
         }
 
+    def steps(self, cursor: int) -> Collection[Step] | None:
+        """How every key changed since the cursor; None when the log does not tell."""
+        return None if cursor < self.start else self._steps(cursor, self.rev).values()
+
     def held_at(self, cursor: int, dpid: int) -> list[bytes] | None:
         """What a switch at this cursor holds of the table; None when the log does not tell."""
         if cursor < self.start:
@@ -363,22 +370,22 @@ class FlowTable:
 
     # What a follower should hold
 
+    def owned(self, dpid: int) -> list[Hashable]:
+        """The keys of the units that a switch owns."""
+        owned = self._owned.get(dpid)
+        return [] if owned is None else list(owned.keys)
+
     def local_flows(self, dpid: int) -> dict[int, bytes]:
         """Cookie -> add message of the local sides that a switch owns."""
-        owned = self._owned.get(dpid)
-        if owned is None:
-            return {}
-        flows = b"".join([self.units[key].local for key in owned.keys])
+        flows = b"".join([self.units[key].local for key in self.owned(dpid)])
         return dict(zip(cookies_of(flows), split(flows), strict=True))
 
     def wanted(self, dpid: int) -> set[int]:
         """The cookies of all that a switch should hold."""
-        owned = self._owned.get(dpid)
         wanted = set(self.names)
-        if owned is not None:
-            for key in owned.keys:
-                wanted.difference_update(cookies_of(self.units[key].remote))
-            wanted.update(self.local_flows(dpid))
+        for key in self.owned(dpid):
+            wanted.difference_update(cookies_of(self.units[key].remote))
+        wanted.update(self.local_flows(dpid))
         return wanted
 
     def named(self, cookies: Iterable[int], dpid: int) -> Iterator[tuple[int, bytes]]:

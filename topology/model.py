@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from topology.errors import InvalidValue
 from topology.sorted_keys import SortedKeys
@@ -76,10 +76,7 @@ class Host:
     @property
     def vtep(self) -> VtepIp | None:
         """Where its tunnels end: as declared, else as probes saw it, else whence it connects."""
-        for address in (self.declared_vtep, self.seen_vtep, self.seen_address):
-            if address is not None:
-                return address
-        return None
+        return self.declared_vtep or self.seen_vtep or self.seen_address
 
     def remote_of(self, port_name: str) -> Remote | None:
         """The other end of a tunnel port, None while unknown."""
@@ -191,8 +188,7 @@ class Vm:
         object.__setattr__(self, "key", (self.vni, self.mac))
 
 
-@dataclass(frozen=True, slots=True)
-class LearnedMac:
+class LearnedMac(NamedTuple):
     """A MAC seen in a packet-in: soft, ages out. Times are seconds of the engine's clock.
 
     ``generation`` counts its moves.
@@ -278,8 +274,7 @@ class Remove:
 Change: TypeAlias = Put | Remove
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(NamedTuple):
     """What a change did: the fact before and after; None where there was, or is, none."""
 
     before: Fact | None
@@ -527,12 +522,32 @@ class Topology:
         most = max(places, key=lambda place: (len(places[place]), place))
         return next(iter(places[most]))
 
+    def stalest_learned_of_place(self, place: int) -> MacKey:
+        """Of the network that has most of the place's learned MACs the one longest not renewed."""
+        there = [
+            (len(keys), vni)
+            for vni, places in self._learned_at.items()
+            if (keys := places.get(place))
+        ]
+        _count, most = max(there)
+        return next(iter(self._learned_at[most][place]))
+
     def is_member(self, dpid: int, vni: int) -> bool:
         """Whether the host carries the network: has a VM of it, or is one of its hosts anyway."""
         network = self.networks.get(vni)
         if network is None:
             return False
         return network.everywhere or dpid in self._members.get(vni, {}) or dpid in network.hosts
+
+    def vms_of_network_on(self, vni: int, place: int) -> int:
+        """How many VMs of the network the host has."""
+        counts = self._members.get(vni)
+        return 0 if counts is None else counts.get(place, 0)
+
+    def carries_anyway(self, dpid: int, vni: int) -> bool:
+        """Whether the host carries the network even without a VM of it."""
+        network = self.networks.get(vni)
+        return network is not None and (network.everywhere or dpid in network.hosts)
 
     def members(self, vni: int) -> list[int]:
         """The dpids of the hosts that carry the network, sorted."""

@@ -148,7 +148,7 @@ def test_it_does_not_take_a_registered_vm_over(world, packet):
     fabric, a, b, _c = world
     forged = replace(packet, eth_src=a.mac)
     if packet.arp:
-        forged = replace(forged, arp=replace(packet.arp, sender_mac=a.mac, sender_ip=a.ip.low32))
+        forged = replace(forged, arp=packet.arp._replace(sender_mac=a.mac, sender_ip=a.ip.low32))
     assert fabric.arrive(1, RACK, RED, forged).deliveries == []
     fabric.arrive(2, RACK, RED, forged)
 

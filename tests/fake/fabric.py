@@ -11,6 +11,7 @@ from controller.engine import Engine, Settings
 from controller.events import (
     Committed,
     Connected,
+    Continue,
     Effects,
     Event,
     Lost,
@@ -56,6 +57,7 @@ class FakeFabric(Voices):
         self._down: dict[int, deque[bytes]] = {}
         self._up: dict[int, deque[bytes]] = {}
         self._remember: set[tuple[object, ...]] = set()
+        self._again = False
         self._stations = itertools.count(1)
         self.engine = self._new_engine()
         vteps = [VtepIp(Ip.parse(f"192.168.33.{12 + index}")) for index in range(hosts)]
@@ -91,6 +93,9 @@ class FakeFabric(Voices):
                 return True
         if self._remember:
             self._store_seen(self._remember.pop())
+            return True
+        if self._again:
+            self._handle(Continue())
             return True
         return False
 
@@ -167,6 +172,7 @@ class FakeFabric(Voices):
 
     def _take(self, effects: Effects) -> None:
         self._awake |= effects.wake
+        self._again = effects.again
         self._remember |= {("host", dpid) for dpid in effects.remember}
         self._remember |= {("vip", key) for key in effects.holders}
         self._remember |= {("vm", key, place) for key, place in effects.moves.items()}
