@@ -195,10 +195,9 @@ class Engine:
 
     def _succeed(self, host: Host) -> None:
         """A bridge that was made anew has another dpid: the old one's address is its own now."""
-        for old in list(self.topology.hosts.values()):
-            if old.dpid in self.replicas or old.dpid == host.dpid or old.declared_vtep is not None:
-                continue
-            if host.vtep is not None and old.vtep == host.vtep:
+        for old in () if host.vtep is None else self.topology.hosts_at(host.vtep):
+            declared = old.declared_vtep is not None
+            if old.dpid not in self.replicas and old.dpid != host.dpid and not declared:
                 self._sight(replace(old, seen_address=None, seen_vtep=None))
 
     def _with_sightings(self, change: Change) -> Change:

@@ -47,14 +47,17 @@ class Prober:
 
     def _targets(self, replica: Replica, count: int) -> list[VtepIp]:
         """Other connected hosts' VTEPs, another part of them each time."""
-        others = [
-            vtep
-            for dpid in self._replicas
-            if dpid != replica.dpid and (vtep := self._topology.hosts[dpid].vtep) is not None
-        ]
         replica.probe_turn += count
-        start = replica.probe_turn % len(others) if others else 0
-        return (others[start:] + others[:start])[:count]
+        dpids = list(self._replicas)
+        found: list[VtepIp] = []
+        for turn in range(len(dpids)):
+            dpid = dpids[(replica.probe_turn + turn) % len(dpids)]
+            vtep = self._topology.hosts[dpid].vtep
+            if dpid != replica.dpid and vtep is not None:
+                found.append(vtep)
+                if len(found) == count:
+                    break
+        return found
 
     def _send(
         self,

@@ -48,7 +48,7 @@ LOG = logging.getLogger("vxlan_l2")
 
 T = TypeVar("T")
 TICK_S = 0.1
-TICKS_BETWEEN_STATES = 10
+TELL_TURNS = 10
 CHANGES_AT_ONCE = 200
 """Changes of one write that are applied before others get a turn: some milliseconds' worth."""
 DIFF_TIMEOUT_S = 10.0
@@ -307,9 +307,11 @@ class Runtime:
             except VxlanError as error:
                 LOG.warning("cannot store what was seen (%d facts): %s", len(seen), error)
 
-    def _tell_states(self) -> None:
-        """Log each host that became LIVE, or DEGRADED for a reason, once."""
-        for dpid, replica in self.engine.replicas.items():
+    def _tell_states(self, turn: int) -> None:
+        """Log each host that became LIVE, or DEGRADED for a reason, once; a part of them a turn."""
+        replicas = self.engine.replicas
+        for dpid in list(replicas)[turn % TELL_TURNS :: TELL_TURNS]:
+            replica = replicas[dpid]
             if replica.state is State.LIVE:
                 reason = self._trouble(replica)
                 if self._told.get(dpid, "untold") == reason:
@@ -325,8 +327,7 @@ class Runtime:
             eventlet.sleep(TICK_S)
             try:
                 self._handle(Tick())
-                if tick % TICKS_BETWEEN_STATES == 0:
-                    self._tell_states()
+                self._tell_states(tick)
             except Exception:
                 LOG.exception("the engine's clock stumbled; it goes on")
 
