@@ -53,7 +53,7 @@ class Mac(_BoundedInt):
         """Read ``52:54:00:00:00:01`` or ``52-54-...``; a station's address only (RFC 7042)."""
         if not _MAC.fullmatch(text):
             raise InvalidValue(field, f"{text!r} is not an Ethernet address like 52:54:00:00:00:01")
-        mac = cls(int(text.replace(":", "").replace("-", ""), 16))
+        mac = int.__new__(cls, int(text.replace(text[2], ""), 16))
         if not mac.is_station:
             raise InvalidValue(field, f"{text} is a group or null address, not a station's")
         return mac
@@ -140,7 +140,7 @@ class Ip(_BoundedInt):
     @property
     def is_station(self) -> bool:
         """Whether one station can own it (RFC 1122 3.2.1.3, RFC 4291 2.7)."""
-        if self.is_v4:
+        if self >> 32 == 0xFFFF:
             low32 = self & 0xFFFFFFFF
             return 0 < low32 < 0xE0000000 and low32 >> 24 != 127
         return self > 1 and self >> 120 != 0xFF
@@ -148,8 +148,8 @@ class Ip(_BoundedInt):
     @property
     def packed(self) -> bytes:
         """4 bytes for IPv4, 16 for IPv6, network order."""
-        if self.is_v4:
-            return self.low32.to_bytes(4, "big")
+        if self >> 32 == 0xFFFF:
+            return (self & 0xFFFFFFFF).to_bytes(4, "big")
         return self.to_bytes(16, "big")
 
     def __str__(self) -> str:
@@ -160,7 +160,8 @@ class Ip(_BoundedInt):
 
 def _parse_ip(text: str, field: str) -> Ip:
     try:
-        return Ip(_V4_MAPPED | int.from_bytes(socket.inet_pton(_AF_INET, text), "big"))
+        low32 = int.from_bytes(socket.inet_pton(_AF_INET, text), "big")
+        return int.__new__(Ip, _V4_MAPPED | low32)
     except (OSError, ValueError):
         pass
     try:

@@ -27,6 +27,7 @@ ONE_MAX_BYTES: Final = 64 << 10
 BATCH_MAX_BYTES: Final = 64 << 20
 
 _CHUNK_BYTES: Final = 1 << 16
+_SLICE_CHARS: Final = 1 << 14
 _DRAIN_MAX_BYTES: Final = 2 * BATCH_MAX_BYTES
 _LENGTH_MAX_DIGITS: Final = 20
 _ARRAY: Final = re.compile(r"[ \t\n\r]*\[[ \t\n\r]*")
@@ -140,9 +141,22 @@ def _json_items(body: bytes) -> Iterator[object]:
             _DECODER.decode(text)
             raise _no_array()
         at, empty = start.end(), _END.match(text, start.end())
+        sliceable = True
         while not empty:
-            item, at = _DECODER.raw_decode(text, at)
-            yield item
+            # The decoder is twice as fast on many items at once. What lies before some "}," is
+            # whole items exactly if it can be decoded; items with objects inside cannot be cut so.
+            end = text.rfind("},", at, at + _SLICE_CHARS) + 1 if sliceable else 0
+            if end:
+                try:
+                    some = _DECODER.decode(f"[{text[at:end]}]")
+                except json.JSONDecodeError:
+                    sliceable = False
+                    continue
+                yield from some
+                at = end
+            else:
+                item, at = _DECODER.raw_decode(text, at)
+                yield item
             comma = _COMMA.match(text, at)
             if comma is None:
                 break
