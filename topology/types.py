@@ -58,13 +58,25 @@ class Mac(_BoundedInt):
             raise InvalidValue(field, f"{text} is a group or null address, not a station's")
         return mac
 
+    @classmethod
+    def unpack(cls, packed: bytes) -> Mac:
+        """The address of these 6 bytes, in network order."""
+        if len(packed) != 6:
+            raise InvalidValue("mac", "an Ethernet address is not 6 bytes")
+        return int.__new__(cls, int.from_bytes(packed, "big"))
+
+    @property
+    def packed(self) -> bytes:
+        """6 bytes, network order."""
+        return self.to_bytes(6, "big")
+
     @property
     def is_station(self) -> bool:
         """Whether a VM can own it: neither group (bit 40) nor all zero."""
         return self != 0 and not self & (1 << 40)
 
     def __str__(self) -> str:
-        return self.to_bytes(6, "big").hex(":")
+        return self.packed.hex(":")
 
 
 class Vni(_BoundedInt):
@@ -128,6 +140,16 @@ class Ip(_BoundedInt):
             )
         return ip
 
+    @classmethod
+    def unpack(cls, packed: bytes) -> Ip:
+        """The address of these 4 or 16 bytes, in network order."""
+        number = int.from_bytes(packed, "big")
+        if len(packed) == 4:
+            return int.__new__(Ip, _V4_MAPPED | number)
+        if len(packed) == 16:
+            return int.__new__(Ip, number)
+        raise InvalidValue("ip", "an address is not 4 or 16 bytes")
+
     @property
     def is_v4(self) -> bool:
         return self >> 32 == 0xFFFF
@@ -160,12 +182,11 @@ class Ip(_BoundedInt):
 
 def _parse_ip(text: str, field: str) -> Ip:
     try:
-        low32 = int.from_bytes(socket.inet_pton(_AF_INET, text), "big")
-        return int.__new__(Ip, _V4_MAPPED | low32)
+        return Ip.unpack(socket.inet_pton(_AF_INET, text))
     except (OSError, ValueError):
         pass
     try:
-        return Ip(int.from_bytes(socket.inet_pton(_AF_INET6, text), "big"))
+        return Ip.unpack(socket.inet_pton(_AF_INET6, text))
     except (OSError, ValueError) as error:
         raise InvalidValue(field, f"{text!r} is not an IPv4 or IPv6 address") from error
 
