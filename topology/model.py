@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from topology.errors import InvalidValue
-from topology.sorted_keys import SortedKeys
+from topology.sorted_keys import GroupedKeys, SortedKeys
 from topology.types import Dpid, Foreign, Ip, Location, Mac, Subnet, Vlan, Vni, VtepIp
 
 MacKey: TypeAlias = tuple[int, int]  # (vni, mac)
@@ -31,10 +31,11 @@ K = TypeVar("K")
 V = TypeVar("V", Dpid, Vni, MacKey, VtepIp)
 A = TypeVar("A")
 M = TypeVar("M")
-P = TypeVar("P", bound=tuple[int, int])
+P = TypeVar("P", int, tuple[int, int])
 
 _UNTAGGED: Final = 0  # no VLAN id that a network may use
 _PLACELESS: Final = (None, None, ())
+_NO_KEYS: Final[SortedKeys[MacKey]] = SortedKeys()
 
 
 def check_name(name: str | None, where: str = "name") -> None:
@@ -312,8 +313,6 @@ class _Claims(Generic[K, V]):
 
     def move(self, claimant: V, was: K | None, now: K | None) -> None:
         """Let the claimant claim another key; None is no key."""
-        if was == now:
-            return
         if was is not None:
             self.discard(was, claimant)
         if now is not None:
@@ -385,6 +384,9 @@ class Topology:
     learned: dict[MacKey, LearnedMac] = field(default_factory=dict)
     vteps: dict[int, Vtep] = field(default_factory=dict)
     vips: dict[IpKey, Vip] = field(default_factory=dict)
+    _host_keys: SortedKeys[int] = field(default_factory=SortedKeys)
+    _network_keys: SortedKeys[int] = field(default_factory=SortedKeys)
+    _vtep_keys: SortedKeys[int] = field(default_factory=SortedKeys)
     _host_names: _Claims[str, Dpid] = field(default_factory=_Claims)
     _host_vteps: _Claims[int, Dpid] = field(default_factory=_Claims)
     _network_names: _Claims[str, Vni] = field(default_factory=_Claims)
@@ -484,37 +486,39 @@ class Topology:
             return None
         return max(seen, key=lambda entry: (dict(entry.ips)[Ip(ip)], entry.mac))
 
-    def vms_on(self, place: int) -> Collection[MacKey]:
-        """The VMs at this place, in the order of their keys."""
-        return self._vms_on.get(place, ())
+    def keys_of_hosts(self) -> SortedKeys[int]:
+        return self._host_keys
+
+    def keys_of_networks(self) -> SortedKeys[int]:
+        return self._network_keys
+
+    def keys_of_vteps(self) -> SortedKeys[int]:
+        return self._vtep_keys
+
+    def keys_of_vms(self) -> GroupedKeys:
+        return GroupedKeys(self._vms_in)
+
+    def keys_of_learned(self) -> GroupedKeys:
+        return GroupedKeys(self._learned_in)
+
+    def keys_of_vips(self) -> GroupedKeys:
+        return GroupedKeys(self._vips_in)
+
+    def vms_on(self, place: int) -> SortedKeys[MacKey]:
+        return self._vms_on.get(place, _NO_KEYS)
 
     def learned_on(self, place: int) -> Collection[MacKey]:
         """The MACs learned at this place, the one longest not renewed first."""
         return self._learned_on.get(place, ())
 
-    def vms_in(self, vni: int) -> Collection[MacKey]:
-        """The network's VMs, in the order of their keys."""
-        return self._vms_in.get(vni, ())
+    def vms_in(self, vni: int) -> SortedKeys[MacKey]:
+        return self._vms_in.get(vni, _NO_KEYS)
 
-    def learned_in(self, vni: int) -> Collection[MacKey]:
-        """The MACs learned in the network, in the order of their keys."""
-        return self._learned_in.get(vni, ())
+    def learned_in(self, vni: int) -> SortedKeys[MacKey]:
+        return self._learned_in.get(vni, _NO_KEYS)
 
-    def vips_in(self, vni: int) -> Collection[IpKey]:
-        """The network's virtual IPs, in the order of their keys."""
-        return self._vips_in.get(vni, ())
-
-    def vms_after(self, key: MacKey | None, limit: int) -> list[MacKey]:
-        """The first VMs beyond this key, or of all, in the order of their keys."""
-        return _after(self._vms_in, key, limit)
-
-    def learned_after(self, key: MacKey | None, limit: int) -> list[MacKey]:
-        """The first learned MACs beyond this key, or of all, in the order of their keys."""
-        return _after(self._learned_in, key, limit)
-
-    def vips_after(self, key: IpKey | None, limit: int) -> list[IpKey]:
-        """The first virtual IPs beyond this key, or of all, in the order of their keys."""
-        return _after(self._vips_in, key, limit)
+    def vips_in(self, vni: int) -> SortedKeys[IpKey]:
+        return self._vips_in.get(vni, _NO_KEYS)
 
     def stalest_learned_of_network(self, vni: int) -> MacKey:
         """Of the place that has most of the network's learned MACs the one longest not renewed."""
@@ -594,9 +598,9 @@ class Topology:
 
     def _firsts_on(self, dpid: int) -> Iterator[MacKey]:
         """Of each network that has VMs on the host, the first one."""
-        keys = self._vms_on.get(dpid)
-        found = [] if keys is None else keys.after(None, 1)
-        while keys is not None and found:
+        keys = self.vms_on(dpid)
+        found = keys.after(None, 1)
+        while found:
             yield found[0]
             found = keys.after((found[0][0], Mac.MAX), 1)
 
@@ -626,6 +630,7 @@ class Topology:
     # Indexes: each of these takes what is no longer so out, and what is so now in
 
     def _index_host(self, before: Host | None, after: Host | None) -> None:
+        _list(self._host_keys, before, after)
         for host, claim in ((before, _Claims.discard), (after, _Claims.add)):
             if host is None:
                 continue
@@ -635,6 +640,7 @@ class Topology:
                 claim(self._host_vteps, host.vtep, host.dpid)
 
     def _index_network(self, before: Network | None, after: Network | None) -> None:
+        _list(self._network_keys, before, after)
         for network, claim, group in (
             (before, _Claims.discard, _leave),
             (after, _Claims.add, _join),
@@ -650,6 +656,7 @@ class Topology:
                 group(self._networks_of, dpid, network.vni)
 
     def _index_vtep(self, before: Vtep | None, after: Vtep | None) -> None:
+        _list(self._vtep_keys, before, after)
         for vtep, claim, group in (
             (before, _Claims.discard, _leave),
             (after, _Claims.add, _join),
@@ -667,32 +674,37 @@ class Topology:
                 continue
             for mac in vip.macs:
                 group(self._vips_of, (vip.vni, mac), vip.key)
-        _list(self._vips_in, before, after)
+        _list_in_network(self._vips_in, before, after)
 
     def _index_vm(self, before: Vm | None, after: Vm | None) -> None:
         was, was_name, was_ips = _PLACELESS if before is None else _vm_parts(before)
         now, now_name, now_ips = _PLACELESS if after is None else _vm_parts(after)
-        key = _list(self._vms_in, before, after)
+        key = _list_in_network(self._vms_in, before, after)
         if was != now:
             self._move_vm(key, was, now)
-        self._vm_names.move(key, was_name, now_name)
-        _claim_ips(self._vm_ips, key, was_ips, now_ips)
+        if was_name != now_name:
+            self._vm_names.move(key, was_name, now_name)
+        if was_ips != now_ips:
+            _claim_ips(self._vm_ips, key, was_ips, now_ips)
 
     def _move_vm(self, key: MacKey, was: Location | None, now: Location | None) -> None:
         if was is not None:
             _remove_key(self._vms_on, was, key)
         if now is not None:
             _add_key(self._vms_on, now, key)
-        counts = self._members.setdefault(key[0], {})
-        for place, more in ((was, -1), (now, 1)):
-            if place is not None and not isinstance(place, Foreign):
-                counts[place] = counts.get(place, 0) + more
-                if not counts[place]:
-                    del counts[place]
+        counts = self._members.get(key[0])
+        if counts is None:
+            counts = self._members[key[0]] = {}
+        if now is not None and not isinstance(now, Foreign):
+            counts[now] = counts.get(now, 0) + 1
+        if was is not None and not isinstance(was, Foreign):
+            counts[was] -= 1
+            if not counts[was]:
+                del counts[was]
 
     def _index_learned(self, before: LearnedMac | None, after: LearnedMac | None) -> None:
         # Each renewal puts it behind those that were not renewed since.
-        key = _list(self._learned_in, before, after)
+        key = _list_in_network(self._learned_in, before, after)
         places = self._learned_at.setdefault(key[0], {})
         for entry, group in ((before, _leave), (after, _join)):
             if entry is not None:
@@ -734,11 +746,23 @@ def _remove_key(index: dict[int, SortedKeys[P]], at: int, key: P) -> None:
 
 
 def _list(
+    keys: SortedKeys[int],
+    before: Host | Network | Vtep | None,
+    after: Host | Network | Vtep | None,
+) -> None:
+    """Have the list of a table what is in it."""
+    if before is None and after is not None:
+        keys.add(after.key)
+    elif before is not None and after is None:
+        keys.remove(before.key)
+
+
+def _list_in_network(
     index: dict[int, SortedKeys[MacKey]],
     before: Vm | LearnedMac | Vip | None,
     after: Vm | LearnedMac | Vip | None,
 ) -> MacKey:
-    """Have a network list what is in it; the key of the fact."""
+    """Have the list of its network what is in it; the key of the fact."""
     if before is None:
         assert after is not None
         key = after.key
@@ -768,13 +792,3 @@ def _claim_ips(
             claims.add(ip, key)
     if not claims:
         del index[key[0]]
-
-
-def _after(index: dict[int, SortedKeys[P]], key: P | None, limit: int) -> list[P]:
-    """The first keys beyond this one, network by network."""
-    found: list[P] = []
-    for vni in sorted(index if key is None else (vni for vni in index if vni >= key[0])):
-        found += index[vni].after(key, limit - len(found))
-        if len(found) == limit:
-            break
-    return found

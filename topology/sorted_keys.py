@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Collection, Iterator
-from typing import Final, TypeVar, cast
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final, Protocol, TypeVar, cast
 
-K = TypeVar("K", bound=tuple[int, ...])
+K = TypeVar("K", int, tuple[int, int])
 
 _FEW: Final = 16
 _MANY: Final = 256
+
+
+class Listing(Protocol[K]):
+    """What a page can be cut from."""
+
+    def __len__(self) -> int: ...
+
+    def after(self, key: K | None, limit: int) -> list[K]:
+        """The first keys beyond this one, or of all; no more than ``limit``."""
+        ...
 
 
 class SortedKeys(Collection[K]):
@@ -21,8 +31,8 @@ class SortedKeys(Collection[K]):
 
     __slots__ = ("_keys", "_waiting")
 
-    def __init__(self) -> None:
-        self._keys: list[K] = []
+    def __init__(self, keys: Iterable[K] = ()) -> None:
+        self._keys: list[K] = sorted(keys)
         self._waiting: set[K] = set()
 
     def add(self, key: K) -> None:
@@ -41,8 +51,7 @@ class SortedKeys(Collection[K]):
         else:
             del self._keys[bisect_left(self._keys, key)]
 
-    def after(self, key: tuple[int, ...] | None, limit: int) -> list[K]:
-        """The first keys beyond this one, or of all; no more than ``limit``."""
+    def after(self, key: K | None, limit: int) -> list[K]:
         self._settle()
         start = 0 if key is None else bisect_right(self._keys, key)
         return self._keys[start : start + limit]
@@ -68,3 +77,25 @@ class SortedKeys(Collection[K]):
             return True
         at = bisect_left(self._keys, cast(K, key))
         return self._keys[at : at + 1] == [key]
+
+
+class GroupedKeys:
+    """Sorted keys in groups, walked group by group: keys begin with the number of their group."""
+
+    __slots__ = ("_groups",)
+
+    def __init__(self, groups: Mapping[int, SortedKeys[tuple[int, int]]]) -> None:
+        self._groups = groups
+
+    def __len__(self) -> int:
+        return sum(map(len, self._groups.values()))
+
+    def after(self, key: tuple[int, int] | None, limit: int) -> list[tuple[int, int]]:
+        """The first keys beyond this one, or of all; no more than ``limit``."""
+        found: list[tuple[int, int]] = []
+        for group in sorted(self._groups):
+            if key is None or group >= key[0]:
+                found += self._groups[group].after(key, limit - len(found))
+            if len(found) == limit:
+                break
+        return found

@@ -53,10 +53,22 @@ class Mac(_BoundedInt):
         """Read ``52:54:00:00:00:01`` or ``52-54-...``; a station's address only (RFC 7042)."""
         if not _MAC.fullmatch(text):
             raise InvalidValue(field, f"{text!r} is not an Ethernet address like 52:54:00:00:00:01")
-        mac = cls(int(text.replace(":", "").replace("-", ""), 16))
+        mac = int.__new__(cls, int(text.replace(text[2], ""), 16))
         if not mac.is_station:
             raise InvalidValue(field, f"{text} is a group or null address, not a station's")
         return mac
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Mac:
+        """The address of these 6 bytes, in network order."""
+        if len(packed) != 6:
+            raise InvalidValue("mac", "an Ethernet address is not 6 bytes")
+        return int.__new__(cls, int.from_bytes(packed, "big"))
+
+    @property
+    def packed(self) -> bytes:
+        """6 bytes, network order."""
+        return self.to_bytes(6, "big")
 
     @property
     def is_station(self) -> bool:
@@ -64,7 +76,7 @@ class Mac(_BoundedInt):
         return self != 0 and not self & (1 << 40)
 
     def __str__(self) -> str:
-        return self.to_bytes(6, "big").hex(":")
+        return self.packed.hex(":")
 
 
 class Vni(_BoundedInt):
@@ -128,6 +140,16 @@ class Ip(_BoundedInt):
             )
         return ip
 
+    @classmethod
+    def unpack(cls, packed: bytes) -> Ip:
+        """The address of these 4 or 16 bytes, in network order."""
+        number = int.from_bytes(packed, "big")
+        if len(packed) == 4:
+            return int.__new__(Ip, _V4_MAPPED | number)
+        if len(packed) == 16:
+            return int.__new__(Ip, number)
+        raise InvalidValue("ip", "an address is not 4 or 16 bytes")
+
     @property
     def is_v4(self) -> bool:
         return self >> 32 == 0xFFFF
@@ -140,7 +162,7 @@ class Ip(_BoundedInt):
     @property
     def is_station(self) -> bool:
         """Whether one station can own it (RFC 1122 3.2.1.3, RFC 4291 2.7)."""
-        if self.is_v4:
+        if self >> 32 == 0xFFFF:
             low32 = self & 0xFFFFFFFF
             return 0 < low32 < 0xE0000000 and low32 >> 24 != 127
         return self > 1 and self >> 120 != 0xFF
@@ -148,8 +170,8 @@ class Ip(_BoundedInt):
     @property
     def packed(self) -> bytes:
         """4 bytes for IPv4, 16 for IPv6, network order."""
-        if self.is_v4:
-            return self.low32.to_bytes(4, "big")
+        if self >> 32 == 0xFFFF:
+            return (self & 0xFFFFFFFF).to_bytes(4, "big")
         return self.to_bytes(16, "big")
 
     def __str__(self) -> str:
@@ -160,11 +182,11 @@ class Ip(_BoundedInt):
 
 def _parse_ip(text: str, field: str) -> Ip:
     try:
-        return Ip(_V4_MAPPED | int.from_bytes(socket.inet_pton(_AF_INET, text), "big"))
+        return Ip.unpack(socket.inet_pton(_AF_INET, text))
     except (OSError, ValueError):
         pass
     try:
-        return Ip(int.from_bytes(socket.inet_pton(_AF_INET6, text), "big"))
+        return Ip.unpack(socket.inet_pton(_AF_INET6, text))
     except (OSError, ValueError) as error:
         raise InvalidValue(field, f"{text!r} is not an IPv4 or IPv6 address") from error
 

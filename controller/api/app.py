@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from webob import Request, Response
@@ -39,14 +39,17 @@ class Route:
 
     path: str
     methods: Mapping[str, Handler]
+    parts: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple(self.path.split("/")))
 
     def match(self, parts: list[str]) -> dict[str, str] | None:
         """The variable parts by name, None when the path is another; none may be empty."""
-        pattern = self.path.split("/")
-        if len(pattern) != len(parts):
+        if len(self.parts) != len(parts):
             return None
         found: dict[str, str] = {}
-        for wanted, part in zip(pattern, parts, strict=True):
+        for wanted, part in zip(self.parts, parts, strict=True):
             if wanted.startswith("{") and part:
                 found[wanted[1:-1]] = part
             elif wanted != part:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -87,12 +87,9 @@ class Call:
     def body(self) -> object:
         return bodies.read_object(self._request)
 
-    def items(self) -> list[object]:
+    def items(self) -> Iterator[object]:
         """The items of a batch."""
-        items = bodies.read_items(self._request)
-        if not isinstance(items, list):
-            raise invalid("body", "must be an array of VMs")
-        return items
+        return bodies.read_items(self._request)
 
 
 def parse_vni(text: str, field: str = "vni") -> Vni:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import heapq
 import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar, cast
 
 from webob import Response
 
 from controller.api.answers import answer
 from controller.api.call import Call
 from controller.api.problems import invalid
+from topology.sorted_keys import Listing
 
 LIMIT_DEFAULT: Final = 1000
 LIMIT_MAX: Final = 10_000
@@ -25,31 +25,21 @@ LIMIT_MAX: Final = 10_000
 _CURSOR_MAX_CHARS: Final = 200
 _LIMIT_MAX_DIGITS: Final = 9
 
-Place: TypeAlias = tuple[int, ...]
+K = TypeVar("K", int, tuple[int, int])
 T = TypeVar("T")
 
 
-def page(
-    call: Call,
-    places: Iterable[Place],
-    show: Callable[[Place], object],
-    *,
-    parts: int,
-) -> Response:
-    """Answer one page of the things at these places, each a key of so many numbers.
-
-    Only one page is ever sorted, so a walk through all of a long list costs a scan per page.
-    """
+def page(call: Call, keys: Listing[K], show: Callable[[K], object], *, parts: int) -> Response:
+    """Answer one page of the things with these keys, each of so many numbers."""
     limit, after = _limit(call), _cursor(call, parts)
-    places = places if isinstance(places, Sequence) else list(places)
-    coming = places if after is None else [place for place in places if place > after]
-    shown = heapq.nsmallest(limit, coming)
-    more = len(coming) > len(shown)
+    start = None if after is None else after[0] if parts == 1 else after
+    found = keys.after(cast(K | None, start), limit + 1)
+    shown = found[:limit]
     return answer(
         {
-            "items": [show(place) for place in shown],
-            "next": _encode(shown[-1]) if more else None,
-            "total": len(places),
+            "items": [show(key) for key in shown],
+            "next": _encode(shown[-1]) if len(found) > limit else None,
+            "total": len(keys),
         }
     )
 
@@ -62,7 +52,7 @@ def page_of(call: Call, items: Sequence[T], show: Callable[[T], object]) -> Resp
     return answer(
         {
             "items": [show(item) for item in items[start:end]],
-            "next": _encode((end,)) if end < len(items) else None,
+            "next": _encode(end) if end < len(items) else None,
             "total": len(items),
         }
     )
@@ -78,12 +68,13 @@ def _limit(call: Call) -> int:
     return int(text)
 
 
-def _encode(place: Place) -> str:
-    text = json.dumps([int(part) for part in place], separators=(",", ":"))
+def _encode(key: int | tuple[int, int]) -> str:
+    parts = key if isinstance(key, tuple) else (key,)
+    text = json.dumps([int(part) for part in parts], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode("ascii")).decode("ascii").rstrip("=")
 
 
-def _cursor(call: Call, parts: int) -> Place | None:
+def _cursor(call: Call, parts: int) -> tuple[int, ...] | None:
     text = call.query("cursor")
     if text is None:
         return None
@@ -93,7 +84,7 @@ def _cursor(call: Call, parts: int) -> Place | None:
     return place
 
 
-def _decode(text: str) -> Place | None:
+def _decode(text: str) -> tuple[int, ...] | None:
     try:
         padded = text.encode("ascii") + b"=" * (-len(text) % 4)
         parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))

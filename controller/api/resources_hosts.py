@@ -8,7 +8,7 @@ from webob import Response
 
 from controller.api.answers import answer, written
 from controller.api.call import Call
-from controller.api.paging import Place, page, page_of
+from controller.api.paging import page, page_of
 from controller.api.problems import agree, invalid
 from controller.api.schemas import HostBody, read
 from controller.api.shown import show_flow, show_host
@@ -20,12 +20,12 @@ from topology.types import Dpid
 
 def index(call: Call) -> Response:
     call.allow_query("limit", "cursor")
-    hosts = call.service.topology.hosts
+    topology = call.service.topology
 
-    def show(place: Place) -> dict[str, object]:
-        return _shown(call, hosts[place[0]])
+    def show(dpid: int) -> dict[str, object]:
+        return _shown(call, topology.hosts[dpid])
 
-    return page(call, [(dpid,) for dpid in hosts], show, parts=1)
+    return page(call, topology.keys_of_hosts(), show, parts=1)
 
 
 def show(call: Call) -> Response:
@@ -95,7 +95,7 @@ def diff(call: Call) -> Response:
 
 
 def _shown(call: Call, host: Host) -> dict[str, object]:
-    vms = sum(1 for _ in call.service.topology.vms_on(host.dpid))
+    vms = len(call.service.topology.vms_on(host.dpid))
     return show_host(host, call.service.host_status(host.dpid), vms)
 
 

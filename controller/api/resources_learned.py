@@ -5,8 +5,9 @@ from __future__ import annotations
 from webob import Response
 
 from controller.api.call import Call
-from controller.api.paging import Place, page
+from controller.api.paging import page
 from controller.api.shown import show_learned
+from topology.model import MacKey
 
 
 def index(call: Call) -> Response:
@@ -15,8 +16,8 @@ def index(call: Call) -> Response:
     topology = call.service.topology
     now_s, timeout_s = call.service.now_s(), call.service.learn_timeout_s()
 
-    def show(place: Place) -> dict[str, object]:
-        return show_learned(topology.learned[place[0], place[1]], now_s, timeout_s)
+    def show(key: MacKey) -> dict[str, object]:
+        return show_learned(topology.learned[key], now_s, timeout_s)
 
-    keys = topology.learned if vni is None else topology.learned_in(vni)
+    keys = topology.keys_of_learned() if vni is None else topology.learned_in(vni)
     return page(call, keys, show, parts=2)

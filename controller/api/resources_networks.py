@@ -6,7 +6,7 @@ from webob import Response
 
 from controller.api.answers import answer, written
 from controller.api.call import Call
-from controller.api.paging import Place, page
+from controller.api.paging import page
 from controller.api.problems import agree
 from controller.api.schemas import NetworkBody, read
 from controller.api.shown import show_network
@@ -17,12 +17,12 @@ from topology.model import Network
 
 def index(call: Call) -> Response:
     call.allow_query("limit", "cursor")
-    networks = call.service.topology.networks
+    topology = call.service.topology
 
-    def show(place: Place) -> dict[str, object]:
-        return show_network(networks[place[0]])
+    def show(vni: int) -> dict[str, object]:
+        return show_network(topology.networks[vni])
 
-    return page(call, [(vni,) for vni in networks], show, parts=1)
+    return page(call, topology.keys_of_networks(), show, parts=1)
 
 
 def show(call: Call) -> Response:

@@ -6,24 +6,25 @@ from webob import Response
 
 from controller.api.answers import answer, written
 from controller.api.call import Call
-from controller.api.paging import Place, page
+from controller.api.paging import page
 from controller.api.problems import agree
 from controller.api.schemas import VipBody, read
 from controller.api.shown import show_vip
 from topology.draft import Draft, Outcome
 from topology.errors import NotFound
-from topology.model import Vip
+from topology.model import IpKey, Vip
 
 
 def index(call: Call) -> Response:
     call.allow_query("vni", "limit", "cursor")
     vni = call.query_vni()
-    vips = call.service.topology.vips
+    topology = call.service.topology
 
-    def show(place: Place) -> dict[str, object]:
-        return show_vip(vips[place[0], place[1]])
+    def show(key: IpKey) -> dict[str, object]:
+        return show_vip(topology.vips[key])
 
-    return page(call, [key for key in vips if vni in (None, key[0])], show, parts=2)
+    keys = topology.keys_of_vips() if vni is None else topology.vips_in(vni)
+    return page(call, keys, show, parts=2)
 
 
 def show(call: Call) -> Response:

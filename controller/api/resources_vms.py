@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from webob import Response
 
 from controller.api.answers import answer, written
 from controller.api.call import Call
-from controller.api.paging import Place, page
+from controller.api.paging import page
 from controller.api.problems import agree
 from controller.api.schemas import VmBody, VmPutBody, read
 from controller.api.shown import show_vm
 from topology.draft import Draft, Outcome
 from topology.errors import InvalidValue, NotFound
 from topology.model import MacKey, Topology, Vm
-from topology.types import Ip, Location, Vni
+from topology.sorted_keys import Listing, SortedKeys
+from topology.types import Ip, Location
 
 
 def index(call: Call) -> Response:
@@ -23,31 +24,34 @@ def index(call: Call) -> Response:
     call.allow_query("vni", "host", "ip", "name", "limit", "cursor")
     topology = call.service.topology
 
-    def show(place: Place) -> dict[str, object]:
-        return show_vm(topology.vms[place[0], place[1]])
+    def show(key: MacKey) -> dict[str, object]:
+        return show_vm(topology.vms[key])
 
     return page(call, _filtered(call, topology), show, parts=2)
 
 
-def _filtered(call: Call, topology: Topology) -> Iterable[MacKey]:
-    vni, ip, host, name = call.query_vni(), _ip(call), _host(call, topology), call.query("name")
-    keys = _narrowed(topology, vni, ip, host)
-    if name is not None:
-        return [key for key in keys if topology.vms[key].name == name]
-    return keys
-
-
-def _narrowed(
-    topology: Topology, vni: Vni | None, ip: Ip | None, host: Location | None
-) -> Iterable[MacKey]:
+def _filtered(call: Call, topology: Topology) -> Listing[MacKey]:
     """The VMs that fit, found by the index that has the fewest of them."""
+    vni, ip, host, name = call.query_vni(), _ip(call), _host(call, topology), call.query("name")
+    found: Collection[MacKey]
     if ip is not None:
-        vnis = topology.networks if vni is None else (vni,)
-        owners = [topology.vm_with_ip(each, ip) for each in vnis]
-        return [vm.key for vm in owners if vm is not None and host in (None, vm.host)]
-    if host is not None:
-        return [key for key in topology.vms_on(host) if vni in (None, key[0])]
-    return topology.vms if vni is None else topology.vms_in(vni)
+        owners = [topology.vm_with_ip(each, ip) for each in topology.networks]
+        found = [vm.key for vm in owners if vm is not None]
+    elif name is not None:
+        found = topology.vms_named(name)
+    elif host is not None and vni is not None:
+        found = min(topology.vms_on(host), topology.vms_in(vni), key=len)
+    elif host is not None:
+        return topology.vms_on(host)
+    else:
+        return topology.keys_of_vms() if vni is None else topology.vms_in(vni)
+    return SortedKeys(
+        key
+        for key in found
+        if vni in (None, key[0])
+        and host in (None, topology.vms[key].host)
+        and name in (None, topology.vms[key].name)
+    )
 
 
 def _ip(call: Call) -> Ip | None:

@@ -6,7 +6,7 @@ from webob import Response
 
 from controller.api.answers import answer, written
 from controller.api.call import Call
-from controller.api.paging import Place, page
+from controller.api.paging import page
 from controller.api.problems import agree
 from controller.api.schemas import VtepBody, read
 from controller.api.shown import show_vtep
@@ -17,12 +17,12 @@ from topology.model import Vtep
 
 def index(call: Call) -> Response:
     call.allow_query("limit", "cursor")
-    vteps = call.service.topology.vteps
+    topology = call.service.topology
 
-    def show(place: Place) -> dict[str, object]:
-        return _shown(call, vteps[place[0]])
+    def show(ip: int) -> dict[str, object]:
+        return _shown(call, topology.vteps[ip])
 
-    return page(call, [(ip,) for ip in vteps], show, parts=1)
+    return page(call, topology.keys_of_vteps(), show, parts=1)
 
 
 def show(call: Call) -> Response:
@@ -64,6 +64,5 @@ def delete(call: Call) -> Response:
 
 def _shown(call: Call, vtep: Vtep) -> dict[str, object]:
     topology = call.service.topology
-    vms = sum(1 for _ in topology.vms_on(vtep.location))
-    learned = sum(1 for _ in topology.learned_on(vtep.location))
-    return show_vtep(vtep, vms, learned)
+    vms, learned = topology.vms_on(vtep.location), topology.learned_on(vtep.location)
+    return show_vtep(vtep, len(vms), len(learned))

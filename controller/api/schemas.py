@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from controller.api.problems import FieldError, invalid_fields
@@ -164,6 +164,21 @@ class VmBody(_VmParts):
         return self.made(self.vni, self.mac, host)
 
 
+VmParts: TypeAlias = tuple[str, Mac, Vni, tuple[Ip, ...], str | None, bool]
+"""What a VmBody says: host, MAC, VNI, IPs, name, respond. A plain tuple, because the garbage
+collector does not look at it again; a batch has many."""
+
+_VM_BODIES: Final = TypeAdapter(list[VmBody])
+
+
+def read_vms(items: list[object]) -> list[VmParts]:
+    """What these bodies say; or a ValidationError, whose places begin with the item's index."""
+    return [
+        (body.host, body.mac, body.vni, tuple(body.ips), body.name, body.respond)
+        for body in _VM_BODIES.validate_python(items)
+    ]
+
+
 class VmPutBody(_VmParts):
     """A VM at a path that has its VNI and MAC; they may be said again.
 
@@ -189,16 +204,17 @@ def read(model: type[M], value: object, where: str = "") -> M:
         raise invalid_fields(field_errors(error, where)) from error
 
 
-def field_errors(error: ValidationError, where: str = "") -> list[FieldError]:
+def field_errors(error: ValidationError, where: str = "", first: int = 0) -> list[FieldError]:
+    """What is wrong, by field. ``first`` is the index of the first item where items were read."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [FieldError(_field(where, entry["loc"]), _reason(entry)) for entry in found]
+    return [FieldError(_field(where, entry["loc"], first), _reason(entry)) for entry in found]
 
 
-def _field(where: str, loc: Sequence[int | str]) -> str:
+def _field(where: str, loc: Sequence[int | str], first: int) -> str:
     text = where
     for part in loc:
         if isinstance(part, int):
-            text += f"[{part}]"
+            text += f"[{part}]" if text else f"[{first + part}]"
         else:
             text += f".{part}" if text else part
     return text or "body"

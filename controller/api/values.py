@@ -4,44 +4,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import GetPydanticSchema, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
 from topology.errors import InvalidValue
 from topology.model import Everywhere, Remote, check_name
-from topology.types import Dpid, Ip, Mac, Subnet, Vlan, Vni, VtepIp
+from topology.types import Dpid, Ip, Mac, Subnet, Vlan, Vni, VtepIp, shared_vni
 
+K = TypeVar("K", str, int)
 V = TypeVar("V")
 
 _FULL_DPID: Final = re.compile(r"[0-9a-fA-F]{16}")
 _PORT_NAME_MAX_CHARS: Final = 15  # OpenFlow 1.3, OFP_MAX_PORT_NAME_LEN with its end
 
 
-def _from_text(parse: Callable[[str], V]) -> PlainValidator:
+def _reader(kind: type[K], make: Callable[[K], V], error_type: str, wrong: str) -> PlainValidator:
+    """Read a value of this JSON type; what ``make`` says against it is the error's text."""
+
     def validate(value: object) -> V:
-        if not isinstance(value, str):
-            raise PydanticCustomError("string_type", "must be a string")
-        return _checked(parse, value)
+        if type(value) is not kind:
+            raise PydanticCustomError(error_type, wrong)
+        try:
+            return make(value)
+        except InvalidValue as error:
+            raise PydanticCustomError("value", "{reason}", {"reason": error.reason}) from error
 
     return PlainValidator(validate)
+
+
+def _from_text(parse: Callable[[str], V]) -> PlainValidator:
+    return _reader(str, parse, "string_type", "must be a string")
 
 
 def _from_integer(make: Callable[[int], V]) -> PlainValidator:
-    def validate(value: object) -> V:
-        if type(value) is not int:
-            raise PydanticCustomError("int_type", "must be an integer")
-        return _checked(make, value)
-
-    return PlainValidator(validate)
-
-
-def _checked(make: Callable[[Any], V], value: object) -> V:
-    try:
-        return make(value)
-    except InvalidValue as error:
-        raise PydanticCustomError("value", "{reason}", {"reason": error.reason}) from error
+    return _reader(int, make, "int_type", "must be an integer")
 
 
 def _name(text: str) -> str:
@@ -111,7 +109,7 @@ RemoteText: TypeAlias = Annotated[
     _schema(type="string", examples=["192.168.33.13", "flow"]),
 ]
 VniNumber: TypeAlias = Annotated[
-    Vni, _from_integer(Vni), _schema(type="integer", minimum=0, maximum=Vni.MAX)
+    Vni, _from_integer(shared_vni), _schema(type="integer", minimum=0, maximum=Vni.MAX)
 ]
 VlanNumber: TypeAlias = Annotated[
     Vlan, _from_integer(Vlan), _schema(type="integer", minimum=1, maximum=Vlan.MAX)

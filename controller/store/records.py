@@ -149,10 +149,9 @@ _dpid_or_address: Final[Callable[[Fields, str], int | bytes]] = _taker(int, byte
 
 
 def _ip(value: object) -> Ip:
-    if type(value) is bytes and len(value) in (4, 16):
-        number = int.from_bytes(value, "big")
-        return Ip.v4(number) if len(value) == 4 else Ip(number)
-    raise TypeError("an address is not 4 or 16 bytes")
+    if type(value) is bytes:
+        return Ip.unpack(value)
+    raise TypeError("an address is not bytes")
 
 
 def _vtep_ip(value: object) -> VtepIp:
@@ -193,13 +192,9 @@ def _one_of(fields: Fields, name: str, *choices: C) -> C:
 
 
 def _mac(value: object) -> Mac:
-    if type(value) is bytes and len(value) == 6:
-        return Mac(int.from_bytes(value, "big"))
-    raise TypeError("an Ethernet address is not 6 bytes")
-
-
-def _mac_out(mac: Mac) -> bytes:
-    return mac.to_bytes(6, "big")
+    if type(value) is bytes:
+        return Mac.unpack(value)
+    raise TypeError("an Ethernet address is not bytes")
 
 
 def _subnet(value: object) -> Subnet:
@@ -322,7 +317,7 @@ def _read_network_1(fields: Fields) -> Network:
 def _write_vm(fact: Fact) -> Fields:
     assert isinstance(fact, Vm)
     return {
-        "mac": _mac_out(fact.mac),
+        "mac": fact.mac.packed,
         "vni": fact.vni,
         "host": _place_out(fact.host),
         "ips": [ip.packed for ip in fact.ips],
@@ -387,9 +382,9 @@ def _write_vip(fact: Fact) -> Fields:
     return {
         "vni": int(fact.vni),
         "ip": fact.ip.packed,
-        "macs": [_mac_out(mac) for mac in fact.macs],
+        "macs": [mac.packed for mac in fact.macs],
         "name": fact.name,
-        "holder": None if fact.holder is None else _mac_out(fact.holder),
+        "holder": None if fact.holder is None else fact.holder.packed,
     }
 
 

@@ -88,12 +88,11 @@ class SqliteStore:
 
     def commit(self, changes: Sequence[Change]) -> None:
         db = self._opened()
-        durable = [change for change in changes if is_durable(_kind(change))]
         self._checked = None
         try:
             db.execute("BEGIN IMMEDIATE")
-            for at in range(0, len(durable), _ROWS_AT_ONCE):
-                _write(db, durable[at : at + _ROWS_AT_ONCE])
+            for at in range(0, len(changes), _ROWS_AT_ONCE):
+                _write(db, changes[at : at + _ROWS_AT_ONCE])
             db.execute("COMMIT")
         except sqlite3.Error as error:
             # SQLite has rolled back by itself after some errors, and answers with another one.
@@ -127,6 +126,8 @@ def _write(db: sqlite3.Connection, changes: Sequence[Change]) -> None:
     """Write some changes. The last word on each fact counts; the order among facts does not."""
     rows: dict[tuple[str, bytes], tuple[str, bytes, bytes, int] | None] = {}
     for change in changes:
+        if not is_durable(_kind(change)):
+            continue
         if isinstance(change, Put):
             record = encode(change.fact)
             rows[record.kind, record.key] = (*record, schema.crc_of(record))

@@ -91,8 +91,23 @@ def answers(topology):
             for v in VNIS
         ],
         "after": [
-            (topology.vms_after(k, 3), topology.learned_after(k, 2), topology.vips_after(k, 2))
-            for k in CURSORS
+            tuple(
+                keys.after(cursor, 3)
+                for keys in (
+                    topology.keys_of_vms(),
+                    topology.keys_of_learned(),
+                    topology.keys_of_vips(),
+                )
+            )
+            for cursor in CURSORS
+        ],
+        "keys": [
+            (len(keys), keys.after(None, 9), keys.after(7, 2))
+            for keys in (
+                topology.keys_of_hosts(),
+                topology.keys_of_networks(),
+                topology.keys_of_vteps(),
+            )
         ],
         "vm names": [topology.vms_named(name) for name in NAMES[1:]],
         "hosts named": [topology.hosts_named(name) for name in NAMES[1:]],
@@ -183,10 +198,14 @@ def searched(topology):
         ],
         "after": [
             tuple(
-                [one.key for one in kind if cursor is None or one.key > cursor][:limit]
-                for kind, limit in ((vms, 3), (learned, 2), (vips, 2))
+                [one.key for one in kind if cursor is None or one.key > cursor][:3]
+                for kind in (vms, learned, vips)
             )
             for cursor in CURSORS
+        ],
+        "keys": [
+            (len(kind), [one.key for one in kind], [one.key for one in kind if one.key > 7][:2])
+            for kind in (hosts, networks, vteps)
         ],
         "vm names": [[vm.key for vm in vms if vm.name == name] for name in NAMES[1:]],
         "hosts named": [[host for host in hosts if host.name == name] for name in NAMES[1:]],

@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topology.sorted_keys import SortedKeys
+from topology.sorted_keys import GroupedKeys, SortedKeys
 
 keys = st.tuples(st.integers(0, 3), st.integers(0, 30))
 steps = st.lists(st.tuples(st.sampled_from(["add", "remove", "look"]), keys), max_size=120)
 
 
-@given(steps, st.none() | keys | st.tuples(st.integers(0, 3)), st.integers(0, 20))
+@given(steps, st.none() | keys, st.integers(0, 20))
 def test_as_a_set_would_sort(steps: list[tuple[str, tuple[int, int]]], after, limit) -> None:
     found: SortedKeys[tuple[int, int]] = SortedKeys()
     wanted: set[tuple[int, int]] = set()
@@ -41,3 +41,13 @@ def test_many_in_descending_order_that_nobody_looks_at() -> None:
 
     assert len(found) == 4998
     assert list(found) == [(0, number) for number in range(1, 4999)]
+
+
+@given(st.sets(keys), st.none() | keys, st.integers(1, 20))
+def test_groups_are_walked_as_one(wanted: set[tuple[int, int]], after, limit) -> None:
+    groups = {g: SortedKeys(key for key in wanted if key[0] == g) for g in (2, 0, 3, 1)}
+    found = GroupedKeys(groups)
+
+    beyond = [key for key in sorted(wanted) if after is None or key > after]
+    assert found.after(after, limit) == beyond[:limit]
+    assert len(found) == len(wanted)
