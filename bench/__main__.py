@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ["PATH"] = f"{os.environ.get('PATH', '/usr/bin:/bin')}:{sys.prefix}/peers/usr/bin"
     scale = Scale(args.short, args.rounds or (1 if args.short else _ROUNDS))
     where = {**machine(), **versions()}
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
     console.print(" · ".join(f"{name} {value}" for name, value in where.items()))
     reports: list[Report] = []
     try:
