@@ -17,23 +17,24 @@ _STATE = (encode.FLOW_MOD, encode.GROUP_MOD, encode.METER_MOD)
 
 
 class Proxy:
-    """Listens on `ip`; `target` is what a bridge is told, `connected_s` when the last one came.
+    """Before the controller at `ip`, `port`. A context manager.
 
-    flow_mods, group_mods: how many the controller sent, in bundles or not. With `keep`, `sent`
-    has them and the meter-mods, in order and without envelopes. A context manager.
+    target: what a bridge is told; connected_s: when the last one came, on the monotonic clock.
+    flow_mods: how many the controller sent, in bundles or not. With `keep`, `sent` has these, the
+    group-mods and the meter-mods, in order and without envelopes.
     """
 
-    def __init__(self, ip: str, controller: tuple[str, int], keep: bool = False) -> None:
+    def __init__(self, ip: str, port: int, *, keep: bool = False) -> None:
         self._server = socket.create_server((ip, 0))
-        self._controller = controller
+        self._controller = (ip, port)
         self._keep = keep
+        self._open = True
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
         self.target = f"tcp:{ip}:{self._server.getsockname()[1]}"
         self.connected_s = 0.0
         self.sent: list[bytes] = []
         self.flow_mods = 0
-        self.group_mods = 0
 
     def __enter__(self) -> Proxy:
         threading.Thread(target=self._serve, daemon=True).start()
@@ -47,12 +48,16 @@ class Proxy:
         self.cut()
 
     def cut(self) -> None:
-        """End every connection, at both ends."""
+        """End every connection, at both ends, and take no other until resume()."""
+        self._open = False
         with self._lock:
             ends, self._sockets = self._sockets, set()
         for end in ends:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def resume(self) -> None:
+        self._open = True
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
@@ -60,6 +65,8 @@ class Proxy:
                 switch, _address = self._server.accept()
                 began_s = time.monotonic()
                 try:
+                    if not self._open:
+                        raise ConnectionRefusedError
                     controller = socket.create_connection(self._controller, timeout=5)
                 except OSError:
                     switch.close()  # as it would be refused without us
@@ -96,6 +103,5 @@ class Proxy:
             if inner[1] not in _STATE:
                 continue
             self.flow_mods += inner[1] == encode.FLOW_MOD
-            self.group_mods += inner[1] == encode.GROUP_MOD
             if self._keep:
                 self.sent.append(inner)

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from bench.harness import Broken
 from bench.openflow import bridge
+from bench.proxy import Proxy
 from topology.lab import Fabric, Lab, LabHost, RestClient
 from topology.lab.addressing import Vms
 
@@ -148,9 +149,29 @@ def point(host: LabHost, target: str) -> None:
     )
 
 
+def proxy(one: Fabric, *, keep: bool = False) -> Proxy:
+    """A relay before the fabric's controller."""
+    return Proxy(one.controller.ip, one.controller.openflow_port, keep=keep)
+
+
 def flow_count(host: LabHost) -> int:
     with bridge(host.ovs.rundir) as session:
         return session.flow_count()
+
+
+def check_untouched(hosts: Sequence[LabHost], flows: Sequence[int], for_s: float) -> int:
+    """How many flows are younger than that; Broken unless each host holds as many as it did.
+
+    A flow that is sent anew is young, whatever it was before.
+    """
+    young = 0
+    for host, before in zip(hosts, flows, strict=True):
+        with bridge(host.ovs.rundir) as session:
+            ages_s = session.ages_s()
+        if len(ages_s) != before:
+            raise Broken(f"{host.name} holds {len(ages_s)} flows, and held {before}")
+        young += sum(age_s < for_s for age_s in ages_s)
+    return young
 
 
 def settle(host: LabHost) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from bench import world
 from bench.harness import Broken, Medians, Report, Scale
 from bench.openflow import Session, bridge
-from bench.proxy import Proxy
 from controller.wire import encode
 from topology.lab import Fabric, LabHost
 from topology.lab.command import run
@@ -75,8 +74,7 @@ def _compare(
 
 def _record(one: Fabric, host: LabHost) -> tuple[list[bytes], Path]:
     """Let the controller fill the bridge: what it sent, and the dump that ovs-ofctl reads back."""
-    at = one.controller.target.split(":")
-    with Proxy(at[1], (at[1], int(at[2])), keep=True) as proxy:
+    with world.proxy(one, keep=True) as proxy:
         world.point(host, proxy.target)
         world.wait_live(one, [_DPID])
         dump = one.controller.log.with_name("flows.txt")
