@@ -37,9 +37,10 @@ class Scale:
 
 @dataclass
 class Series:
-    """The values of one series, one a round."""
+    """The values of one series, one a round; percentile: "p50", "p99", or "" of a plain value."""
 
     unit: str
+    percentile: str = ""
     values: list[float] = field(default_factory=list)
 
     @property
@@ -86,15 +87,19 @@ class Report:
 
     def sample(self, series: str, value: float, unit: str) -> None:
         """One measurement of one round; the first series of a unit is ours."""
-        self.series.setdefault(series, Series(unit)).values.append(value)
-        self._say(f"{series}: {number(value)} {unit}")
+        self._add(series, Series(unit), value)
 
     def distribution(self, series: str, values_s: Sequence[float]) -> None:
         """Latencies of one round, in seconds: the series "... p50" and "... p99", in ms."""
         ordered = sorted(values_s)
         for percent in (50, 99):
             value_s = ordered[ceil(len(ordered) * percent / 100) - 1]
-            self.sample(f"{series} p{percent}", value_s * 1000, "ms")
+            self._add(f"{series} p{percent}", Series("ms", f"p{percent}"), value_s * 1000)
+
+    def _add(self, name: str, fresh: Series, value: float) -> None:
+        series = self.series.setdefault(name, fresh)
+        series.values.append(value)
+        self._say(f"{name}: {number(value)} {series.unit}")
 
     def goal(
         self,
@@ -120,9 +125,10 @@ class Report:
         return {name: series.median for name, series in self.series.items()}
 
     def ratio(self, name: str) -> float | None:
-        """Ours by that series: the first series of its unit stands for us."""
+        """Ours by that series: the first of its unit (and percentile) stands for us."""
         series = self.series[name]
-        ours = next(one for one in self.series.values() if one.unit == series.unit)
+        kind = series.unit, series.percentile
+        ours = next(one for one in self.series.values() if (one.unit, one.percentile) == kind)
         return None if ours is series or not series.median else ours.median / series.median
 
     def as_json(self) -> dict[str, object]:
