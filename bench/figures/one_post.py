@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from bench import world
 from bench.harness import Medians, Report, Scale
+from bench.peers.ovn import ABSENT, Ovn, ovn, present
 from topology.lab import Fabric
 
 TITLE = "One VM registered, until on all hosts"
@@ -16,6 +17,9 @@ NETWORKS = 10
 FEW, MANY = 10, 100_000
 POSTS = 200
 SHORT_MANY, SHORT_POSTS = 600, 10
+#: OVN takes minutes to come to more
+OVN_MANY, OVN_ADDS = 1_000, 40
+SHORT_OVN_MANY, SHORT_OVN_ADDS = 30, 3
 #: VMs that are added, measured, are numbered from here on
 _FIRST = 1_000_000
 
@@ -41,7 +45,34 @@ def measure(scale: Scale, report: Report) -> None:
             for turn in range(scale.rounds):
                 first = _FIRST + (scale.rounds + turn) * posts
                 report.distribution(many_name, _posts(one, vnis, dpids, first, posts))
+        if present():
+            _ovn(scale, report, hosts)
+        else:
+            report.note(ABSENT)
         _goals(report, hosts, few_name, many_name)
+
+
+def _ovn(scale: Scale, report: Report, hosts: int) -> None:
+    """Beside it `ovn-nbctl --wait=hv lsp-add` on as many chassis, by way of ovn-nbctl's daemon."""
+    short = SHORT_OVN_MANY, SHORT_OVN_ADDS
+    many, adds = short if scale.short else (OVN_MANY, OVN_ADDS)
+    with ovn(hosts) as one:
+        one.add_ports(FEW - hosts)
+        for ports in (FEW, many):
+            if ports > FEW:
+                one.add_ports(ports - one.ports)
+            for _turn in range(scale.rounds):
+                report.distribution(f"OVN, {hosts} hosts, {ports:,} ports", _adds(one, adds))
+
+
+def _adds(one: Ovn, count: int) -> list[float]:
+    took_s = []
+    for _index in range(count):
+        began_s = time.monotonic()
+        one.add_ports(1)
+        took_s.append(time.monotonic() - began_s)
+    one.remove_ports(count)
+    return took_s
 
 
 def _goals(report: Report, hosts: int, few: str, many: str) -> None:
