@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from bench.world import manage
 from topology.lab import Lab, LabHost, netns
 from topology.lab.command import environment, run
 from topology.lab.controller import free_port
@@ -33,6 +34,7 @@ def present() -> bool:
 def ovn(hosts: int, *, monitor_all: bool = False) -> Iterator[Ovn]:
     """OVN with one logical switch, and a VM with a namespace and a port of it on each host."""
     with Lab(hosts, "flow", vms="namespace", vm_subnet="10.1.0.0/16", ipv6=False) as lab:
+        manage(lab)
         one = Ovn(lab)
         one.start(monitor_all)
         yield one
