@@ -29,7 +29,7 @@ def measure(scale: Scale, report: Report) -> None:
         report.note(ABSENT)
     for turn in range(scale.rounds):
         _ours(report, vms)
-        if present() and turn < OVN_ROUNDS:
+        if present() and turn < OVN_ROUNDS and not scale.short:
             _ovn(report, _OVN, vms, monitor_all=False)
             _ovn(report, _OVN_ALL, vms, monitor_all=True)
     report.goal("packets lost", lambda m: m[f"{_OURS}, lost"], at_most=0)
