@@ -9,6 +9,7 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no such figure: {', '.join(unknown)}")
     # Where `make bench` puts peers that the machine does not have.
     os.environ["PATH"] = f"{os.environ.get('PATH', '/usr/bin:/bin')}:{sys.prefix}/peers/usr/bin"
+    # What is stopped from outside takes its labs down, too.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     scale = Scale(args.short, args.rounds or (1 if args.short else _ROUNDS))
     where = {**machine(), **versions()}
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -202,14 +203,15 @@ def check_untouched(hosts: Sequence[LabHost], flows: Sequence[int], for_s: float
 def settle(host: LabHost) -> None:
     """Return when its ovs-vswitchd has nothing left to do, such as freeing deleted flows."""
     calm = 0
-    before = _cpu_ticks(host)
+    before_s = cpu_s(host)
     while calm < 3:
         time.sleep(0.1)
-        now = _cpu_ticks(host)
-        calm = calm + 1 if now - before <= 1 else 0
-        before = now
+        now_s = cpu_s(host)
+        calm = calm + 1 if now_s - before_s < 0.02 else 0
+        before_s = now_s
 
 
-def _cpu_ticks(host: LabHost) -> int:
+def cpu_s(host: LabHost) -> float:
+    """CPU seconds that its ovs-vswitchd has used so far."""
     fields = Path(f"/proc/{host.ovs.vswitchd_pid}/stat").read_text(encoding="ascii").split()
-    return int(fields[13]) + int(fields[14])
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")

@@ -52,10 +52,13 @@ def _compare(
 
     def timed(series: str, fill: Callable[[], float]) -> None:
         _fresh_bridge(host)
+        before_s = world.cpu_s(host)
         took_s = fill()
+        used_s = world.cpu_s(host) - before_s
         if (held := world.flow_count(host)) != flows:
             raise Broken(f"{series}: {held} of {flows} flows are there")
         report.sample(series, flows / took_s, _UNIT)
+        report.sample(f"{series}: ovs-vswitchd", used_s, "CPU s")
 
     for turn in range(scale.rounds):
         timed(_OURS, lambda: _ours(one, host))

@@ -17,7 +17,7 @@ from topology.lab.ovs import wait_until
 
 _TOOLS = ("ovn-northd", "ovn-controller", "ovn-nbctl", "ovn-sbctl")
 _SWITCH = "sw0"
-_TIMEOUT_S = 600
+_TIMEOUT_S = 180
 _FIRST_IP = int(IPv4Address("10.1.16.1"))
 _FIRST_MAC = 0x5254_9000_0000
 #: so many ports' commands go on one command line
