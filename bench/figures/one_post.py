@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from bench import world
 from bench.harness import Medians, Report, Scale
+from bench.openflow import bridge
 from bench.peers.ovn import ABSENT, Ovn, ovn, present
+from controller.wire import encode
 from topology.lab import Fabric
 
 TITLE = "One VM registered, until on all hosts"
@@ -20,6 +22,9 @@ SHORT_MANY, SHORT_POSTS = 600, 10
 #: OVN takes minutes to come to more
 OVN_MANY, OVN_ADDS = 1_000, 40
 SHORT_OVN_MANY, SHORT_OVN_ADDS = 30, 3
+_LIMIT = "limit: flow-mod and barrier on one host"
+# Deletes what is nowhere: it changes nothing that the controller would mend.
+_FLOW_MOD = encode.delete_by_cookie(0xFFFF_FFFF_FFFF)
 #: VMs that are added, measured, are numbered from here on
 _FIRST = 1_000_000
 
@@ -39,6 +44,7 @@ def measure(scale: Scale, report: Report) -> None:
             for turn in range(scale.rounds):
                 first = _FIRST + turn * posts
                 report.distribution(few_name, _posts(one, vnis, dpids, first, posts))
+                report.distribution(_LIMIT, _limit(one, posts))
             world.register(one, world.spread(many - FEW, vnis, dpids, first=FEW), "?wait=60")
             flows = [world.flow_count(host) for host in one.lab.hosts]
             report.note(f"{hosts} hosts hold {min(flows):,} to {max(flows):,} flows each")
@@ -91,6 +97,17 @@ def _goals(report: Report, hosts: int, few: str, many: str) -> None:
 
 def _name(hosts: int, vms: int) -> str:
     return f"ours, {hosts} hosts, {vms:,} VMs"
+
+
+def _limit(one: Fabric, count: int) -> list[float]:
+    """Seconds for a flow-mod and its barrier on one host, from a plain socket of our own."""
+    took_s = []
+    with bridge(one.lab.hosts[0].ovs.rundir) as session:
+        for _index in range(count):
+            began_s = time.monotonic()
+            session.finish(_FLOW_MOD)
+            took_s.append(time.monotonic() - began_s)
+    return took_s
 
 
 def _posts(
