@@ -12,6 +12,9 @@ STAMP := $(VENV)/.installed
 TOOLS := ovs-vswitchd:openvswitch-switch ip:iproute2 ethtool:ethtool ping:iputils-ping \
          tcpdump:tcpdump unshare:util-linux busybox:busybox
 
+# Of what only `make bench` compares with; unpacked, not installed: none may start as a service.
+PEERS := ovn-common ovn-central ovn-host openvswitch-testcontroller
+
 # Ryu builds only with old setuptools: constraints.txt says why there are two variables.
 PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt \
        PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
@@ -22,7 +25,7 @@ ISOLATED := unshare --net -- sh -c 'ip link set lo up && exec "$$@"' isolated
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test check format lab-up lab-down clean
+.PHONY: help install system demo test bench peers check format lab-up lab-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +68,18 @@ demo: root system install ## watch the controller take over the seeds' hand-made
 test: root system install ## run all tests, on real Open vSwitch (ARGS="-k name" for some)
 	@$(ISOLATED) $(BIN)/python -m pytest $(ARGS)
 
+bench: root system install peers ## measure beside peers (ARGS="one_post --rounds 3", --short, ...)
+	@$(ISOLATED) $(BIN)/python -m bench $(ARGS)
+
+# Where they cannot be had, the bench says which figures went without their peers.
+peers: install
+	@mkdir -p $(VENV)/peers/debs; cd $(VENV)/peers; \
+	for package in $(PEERS); do \
+	  test -n "$$(ls debs/$${package}_*.deb 2>/dev/null)" && continue; \
+	  (cd debs && apt-get download -qq $$package) >/dev/null 2>&1 \
+	    && dpkg-deb -x debs/$${package}_*.deb . || echo "no $$package: measured without it"; \
+	done
+
 check: install ## lint, types, layering
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -81,7 +96,7 @@ lab-down: root install ## take the lab away
 
 clean: ## remove .venv and what tools leave behind
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find apps controller topology tests -name __pycache__ -prune -exec rm -rf {} +
+	find apps bench controller topology tests -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: root
 root:

@@ -34,6 +34,7 @@ class Controller:
     ) -> None:
         self.log = directory / "controller.log"
         self.store = directory / "state.db"
+        self.ip = ip
         self.openflow_port = free_port(ip)
         rest_port = free_port("127.0.0.1")
         self.target = f"tcp:{ip}:{self.openflow_port}"

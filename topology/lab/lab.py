@@ -99,9 +99,10 @@ class Lab:
         self._state = LabState(
             name=self.name, keep=keep, owner=(os.getpid(), start_time(os.getpid()) or 0)
         )
-        self._processes = Processes(self._state)
+        #: for what is to run beside the lab's own, and ends with it
+        self.processes = Processes(self._state)
         self.underlay = Underlay(
-            f"{self.name}-net", self._state.directory / "underlay", self._processes
+            f"{self.name}-net", self._state.directory / "underlay", self.processes
         )
 
     # -- life ------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ class Lab:
     def down(self) -> None:
         """Take everything away; harmless when repeated."""
         atexit.unregister(self._at_exit)
-        self._processes.end_all()
+        self.processes.end_all()
         take_down(self._state)
 
     def _at_exit(self) -> None:
@@ -212,7 +213,7 @@ class Lab:
             mac=mac or kernel_station_mac(index),
             netns_name=f"{self.name}-{name}",
             rundir=self._state.directory,
-            processes=self._processes,
+            processes=self.processes,
         )
         one.address6 = _with_prefix(ip6, _PREFIX_BITS_V6)
         self._add_station(one)
@@ -283,15 +284,15 @@ class Lab:
         """Frames on the underlay as each host sends them, or all at one station's interface."""
         file = self._state.directory / f"capture-{next(self._captures)}.pcap"
         if at is not None:
-            return Capture(at.netns, file, self._processes, {}, at.link, expression)
+            return Capture(at.netns, file, self.processes, {}, at.link, expression)
         ports = self.underlay.ports
-        return capturing.on_ports(self.underlay.netns, file, self._processes, ports, expression)
+        return capturing.on_ports(self.underlay.netns, file, self.processes, ports, expression)
 
     def controller(
         self, directory: Path, options: Mapping[str, object] | None = None
     ) -> Controller:
         """A controller for this lab, not started; it goes when the lab goes."""
-        return Controller(self._processes, directory, self.controller_ip, options)
+        return Controller(self.processes, directory, self.controller_ip, options)
 
     # -- making ----------------------------------------------------------------------------
 
@@ -320,7 +321,7 @@ class Lab:
     def _new_host(self, index: int) -> LabHost:
         name = f"h{index + 1}"
         rundir = self._state.directory / name
-        ovs = OvsInstance(f"{self.name}-{name}", rundir, self._processes)
+        ovs = OvsInstance(f"{self.name}-{name}", rundir, self.processes)
         self._add_netns(ovs.netns)
         self._state.add_node(name, Node(ovs.netns, str(rundir)))
         prefix_bits = self.addressing.underlay.prefixlen
@@ -351,7 +352,7 @@ class Lab:
             netns_name=f"{self.name}-{name}",
             link="eth0",
             rundir=self._state.directory,
-            processes=self._processes,
+            processes=self.processes,
         )
 
     def _add_station(self, station: Station) -> None:

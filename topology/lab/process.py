@@ -65,6 +65,10 @@ class Processes:
         self._state.add_process(child.pid, start_time(child.pid) or 0)
         return child
 
+    def adopt(self, pid: int) -> None:
+        """Remember a process that made itself a daemon: it ends when the lab is taken down."""
+        self._state.add_process(pid, start_time(pid) or 0)
+
     def end(
         self,
         child: subprocess.Popen[bytes],
