@@ -9,7 +9,7 @@ from struct import pack, unpack_from
 from typing import Final
 
 from bench.farm.held import CookieLog, FlowStore, Unsupported
-from bench.farm.walk import Strider, wrapped_flow_mod
+from bench.farm.walk import WRAPPER_BYTES, Strider, wraps_flow_mod
 from controller.flow import CopyToController, Field, SetField
 from controller.pipeline import COOKIE_OWNER, Kind
 from controller.wire import encode
@@ -23,7 +23,7 @@ NEW_MAC: Final = b"\x02\xfa"
 """What the MACs of packet-ins begin with: then 12 bits for the switch, 20 for the source."""
 
 _COPYING = (Kind.LOCAL_UNKNOWN, Kind.LOCAL_ARP)
-_BUNDLE_CONTROL_BYTES, _BUNDLE_HEAD_BYTES = 24, 24
+_BUNDLE_CONTROL_BYTES = 24
 _FAULTS_KEPT = 5
 
 
@@ -101,35 +101,36 @@ class Switch:
             size = buffer[at + 2] << 8 | buffer[at + 3]
             if end - at < size:
                 break
-            kind = buffer[at + 1]
-            if kind == encode.FLOW_MOD:
-                self._flow_mod(bytes(buffer[at : at + size]))
-                strides = drains and self._may_recur(buffer, at, size, wrapped=False)
-            elif kind == encode.EXPERIMENTER and wrapped_flow_mod(buffer, at, size):
-                self._bundled(bytes(buffer[at : at + size]))
-                strides = drains and self._may_recur(buffer, at, size, wrapped=True)
-            elif size < 8:
+            if size < 8:
                 raise ValueError(f"a message of {size} bytes")
-            else:
-                self._other(kind, bytes(buffer[at : at + size]))
-                strides = False
+            message = bytes(buffer[at : at + size])
             at += size
-            if strides:
-                taken, flow_mods, cookies = self._strider.stride(buffer, at, end)
+            kind = message[1]
+            wrapped = kind == encode.EXPERIMENTER and wraps_flow_mod(message)
+            if kind == encode.FLOW_MOD:
+                self._flow_mod(message)
+            elif wrapped:
+                self._bundled(message)
+            else:
+                self._other(kind, message)
+                continue
+            if drains and self._may_recur(message, wrapped=wrapped):
+                taken, cookies = self._strider.stride(buffer, at, end)
                 if taken:
-                    self.counts.flow_mods += flow_mods
+                    self.counts.flow_mods += len(cookies) // 8
                     self.flows.add_cookies(cookies)  # type: ignore[union-attr]
                     at += taken
         self.counts.octets += at
         return at
 
-    def _may_recur(self, buffer: bytearray, at: int, size: int, *, wrapped: bool) -> bool:
-        """Whether this flow-mod may begin a period; flows that copy are always looked at."""
-        head = at + (_BUNDLE_HEAD_BYTES if wrapped else 0)
-        if buffer[head + 25] != encode.ADD or buffer[head + 9] in _COPYING or self._samples():
+    def _may_recur(self, message: bytes, *, wrapped: bool) -> bool:
+        """Whether this flow-mod may belong to a period; flows that copy are always looked at."""
+        head = WRAPPER_BYTES if wrapped else 0
+        recurs = message[head + 25] == encode.ADD and message[head + 9] not in _COPYING
+        if not recurs or len(message) % 8 or self._samples():
             self._strider.forget()
             return False
-        self._strider.note(buffer, at, size, wrapped=wrapped)
+        self._strider.note(message, wrapped=wrapped)
         return True
 
     def _samples(self) -> bool:
@@ -194,9 +195,9 @@ class Switch:
         if self.hold:
             (bundle_id,) = unpack_from("!I", message, 16)
             self.counts.flow_mods += 1
-            self._bundles.setdefault(bundle_id, []).append(message[_BUNDLE_HEAD_BYTES:])
+            self._bundles.setdefault(bundle_id, []).append(message[WRAPPER_BYTES:])
         else:
-            self._flow_mod(message[_BUNDLE_HEAD_BYTES:])
+            self._flow_mod(message[WRAPPER_BYTES:])
 
     def _other(self, kind: int, message: bytes) -> None:
         self._strider.forget()
@@ -216,6 +217,8 @@ class Switch:
         elif kind == encode.FEATURES_REQUEST:
             body = pack("!QIBB2xII", self.dpid, 0, 254, 0, 0x47, 0)
             self.say(encode.message(encode.FEATURES_REPLY, _xid(message), body))
+        elif kind == encode.SET_CONFIG:  # some controllers never ask for ports
+            self.ready = True
         elif kind == encode.EXPERIMENTER:
             self._bundle_control(message)
         elif kind == encode.ERROR:
