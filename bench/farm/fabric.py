@@ -128,6 +128,21 @@ class Fabric:
                 f"{len(wrong)} of {self.hosts} hosts hold other flows than they should:"
                 f" host {host} {held[host]}, not {desired[host]}"
             )
+        self._check_farm()
+
+    def check_in_sync(self) -> None:
+        """Broken unless the controller finds on every switch what should be there.
+
+        A learned source may be missing: its end is meant, and the next frame brings it back.
+        """
+        for host in range(self.hosts):
+            diff = must(self.rest.get(f"/v1/hosts/{self.dpid(host)}/diff"))
+            if not diff["in_sync"]:
+                missing, extra = diff["missing"], diff["extra"]
+                raise Broken(f"host {host}: {len(missing)} flows missing, {len(extra)} extra")
+        self._check_farm()
+
+    def _check_farm(self) -> None:
         counters = self.farm.counters()
         if counters.faults or counters.losses:
             raise Broken(f"{counters.losses} connections lost, faults: {counters.faults}")
