@@ -154,12 +154,17 @@ class Fabric:
             must(self.rest.post("/v1/vms/batch", batch))
 
     def wait_applied(self, within_s: float) -> None:
-        """Until every switch holds what it should: found by asking, for what takes minutes."""
+        """Until every switch holds what it should: asked when flow-mods stop coming."""
         until_s = time.monotonic() + within_s
-        while sum(self.farm.held()) != sum(self.desired()):
+        before = -1
+        while True:
+            flow_mods = self.farm.counters().flow_mods
+            if flow_mods == before and self.farm.held() == self.desired():
+                return
             if time.monotonic() > until_s:
                 self.check_held()
-            time.sleep(0.5)
+            before = flow_mods
+            time.sleep(1)
 
     def memory_mb(self) -> dict[str, float]:
         """VmRSS and VmHWM of the controller's process, in MB (2**20 bytes)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from struct import Struct, pack
 
 from controller.wire import encode
@@ -31,6 +31,7 @@ class CookieLog:
     def __init__(self) -> None:
         self._log = bytearray()
         self._removed: dict[int, int] = {}  # cookie -> entries before this one are gone
+        self._folded_bytes = 0  # as long as the log was when each cookie was in it once
 
     def add(self, flow_mod: bytes) -> None:
         self._log += flow_mod[8:16]
@@ -45,20 +46,21 @@ class CookieLog:
         elif flow_mod[24] == 0xFF and flow_mod[48:] == _EMPTY_MATCH and not any(flow_mod[16:24]):
             self._log.clear()
             self._removed.clear()
+            self._folded_bytes = 0
         else:
             raise Unsupported("a drained switch deletes by whole cookies, or everything")
 
     def cookies(self) -> list[int]:
         """Those that are left, each once."""
-        return [int.from_bytes(_COOKIE.pack(cookie), "big") for cookie in self._fold()]
+        log = self._fold()
+        return [int.from_bytes(log[at : at + 8], "big") for at in range(0, len(log), 8)]
 
     def __len__(self) -> int:
-        return len(self._fold())
+        return len(self._fold()) // 8
 
     def stats(self) -> Iterator[bytes]:
         """Bodies of the multipart replies of a dump."""
-        self._fold()
-        log = bytes(self._log)
+        log = bytes(self._fold())
         entry = _FLOW_STATS.pack(_BARE_BYTES, *bytes(10)) + _EMPTY_MATCH
         step = _PART_BYTES // _BARE_BYTES * 8
         for start in range(0, len(log), step):
@@ -68,18 +70,17 @@ class CookieLog:
                 part[24 + byte :: _BARE_BYTES] = cookies[byte::8]
             yield bytes(part)
 
-    def _fold(self) -> Iterable[int]:
-        log = array("Q", bytes(self._log))
-        gone = self._removed
-        alive = dict.fromkeys(
-            log
-            if not gone
-            else [cookie for at, cookie in enumerate(log) if gone.get(cookie, 0) <= at]
-        )
-        if len(alive) != len(log):
-            self._log = bytearray(array("Q", alive).tobytes())
-        self._removed = {}
-        return alive
+    def _fold(self) -> bytearray:
+        """The log, with each cookie that is left in it once."""
+        if self._removed or len(self._log) != self._folded_bytes:
+            gone = self._removed
+            log = array("Q", bytes(self._log))
+            if gone:
+                log = array("Q", (c for at, c in enumerate(log) if gone.get(c, 0) <= at))
+            self._log = bytearray(array("Q", dict.fromkeys(log)).tobytes())
+            self._removed = {}
+            self._folded_bytes = len(self._log)
+        return self._log
 
 
 class FlowStore:
