@@ -19,7 +19,7 @@ ours replace others: all at once or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -86,7 +86,7 @@ class _Barrier:
     bundle_id: int | None = None
     ears: bool = False
     catches_up: bool = False
-    tried: list[int] = field(default_factory=list)
+    tried: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -126,6 +126,7 @@ class Replica:
         self._behind: dict[int, None] = {}  # tables that moved on
         self._joining: dict[int, _Joining] = {}
         self._under_way = 0  # barriers of catching up that are not answered
+        self._bundles_out = 0
         self._groups: dict[int, bytes] = {}
         self._groups_moved = False  # since the audit began
         self._audit: Audit | None = None
@@ -142,15 +143,11 @@ class Replica:
     def pull(self) -> list[Buffer]:
         """What is to be sent next, in order; empty when there is nothing, or too much under way."""
         out, self._control = self._control, []
-        if self._may_catch_up():
+        # A bundle is settled first: where it is refused, its flows are sent again, one by one.
+        ready = self._under_way < WINDOW and not self._bundles_out
+        if ready and self.is_behind and self.state in (State.LIVE, State.SYNCING):
             out += self._catch_up()
         return out
-
-    def _may_catch_up(self) -> bool:
-        """A bundle is settled first: where it is refused, its flows are sent again, one by one."""
-        if self.state not in (State.SYNCING, State.LIVE) or self._under_way >= WINDOW:
-            return False
-        return not any(barrier.retry for barrier in self._barriers.values())
 
     def greet(self) -> None:
         """Meters and the probe flow: harmless under whatever pipeline runs there still."""
@@ -277,8 +274,12 @@ class Replica:
             # proactive gives all hosts what was some conversation's.
             there = {cookie for part in adds for cookie in encode.cookies_of(bytes(part))}
             left = [gone for gone in left if encode.cookie_of(gone) not in there]
-        mods, stale = self._group_changes()
-        out = [*mods, *self._takeable(adds), *deletes, *left]
+        adds = self._takeable(adds)
+        stale: list[int] = []
+        if self.private.changed_groups:
+            mods, stale = self._group_changes()
+            adds = [*mods, *adds]
+        out = [*adds, *deletes, *left]
         self._under_way += 1
         self._send_barrier(_Barrier(revs, tuple(stale), catches_up=True), out)
         return out
@@ -318,6 +319,8 @@ class Replica:
             self.next_audit_s = 0.0
             return None
         table.cursors[dpid] = segment_or_none.rev
+        if segment_or_none.rev == table.rev:
+            del self._behind[key]
         return segment_or_none
 
     def _takeable(self, adds: list[Buffer]) -> list[Buffer]:
@@ -504,7 +507,9 @@ class Replica:
             mods, stale = self._group_changes({**self._groups, **wanted})
             self._control.extend(mods)
             barrier.stale_groups = tuple(stale)
-        barrier.tried = [cookie for cookie, rejection in self.rejected.items() if rejection.trying]
+        barrier.tried = tuple(
+            cookie for cookie, rejection in self.rejected.items() if rejection.trying
+        )
         if self.state is State.LIVE:
             self.drifts += found.drifted
         else:
@@ -539,6 +544,7 @@ class Replica:
         if adds or deletes:
             barrier.bundle_id = self._next_xid()
             barrier.retry = (adds, deletes)
+            self._bundles_out += 1
             self._control.extend(
                 encode.bundle(barrier.bundle_id, [*adds, *deletes], barrier.bundle_id)
             )
@@ -569,6 +575,8 @@ class Replica:
         if barrier.ears:
             self.ears_open = True
             return True
+        if barrier.retry is not None:
+            self._bundles_out -= 1
         if barrier.retry is not None and barrier.bundle_id not in self._committed:
             self._one_by_one(barrier)
             return False

@@ -136,6 +136,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         self._waiting: Event | None = None  # of the sender, while it has nothing to do
         self._awake = False
         self._rest: list[Buffer] = []
+        self._more_to_read = True
         self._packets: list[decode.PacketIn] = []
         self._heard_s = time.monotonic()
         self._announced = False
@@ -181,7 +182,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         self._awake = False
         if self._waiting is None:
             return  # the sender is at it
-        if self._sends_at_once and self.state != DEAD_DISPATCHER:
+        if self._is_plain and self.state != DEAD_DISPATCHER:
             buffers = self._due()
             if not buffers:
                 return
@@ -204,8 +205,8 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         return buffers
 
     @property
-    def _sends_at_once(self) -> bool:
-        """Whether this is a plain socket: TLS has its own buffers and rounds."""
+    def _is_plain(self) -> bool:
+        """Whether the socket can be used as it is: TLS has its own buffers and rounds."""
         return isinstance(self.socket, GreenSocket)
 
     def _send_loop(self) -> None:
@@ -225,7 +226,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             self._shut()
 
     def _write(self, buffers: list[Buffer]) -> None:
-        if not self._sends_at_once:
+        if not self._is_plain:
             view = memoryview(b"".join(buffers))
             for at in range(0, len(view), WRITE_BYTES):
                 self.socket.sendall(view[at : at + WRITE_BYTES])
@@ -271,10 +272,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         buffer = bytearray()
         try:
             while self.state != DEAD_DISPATCHER:
-                try:
-                    data = self.socket.recv(READ_BYTES)
-                except TimeoutError:
-                    continue
+                data = self._receive()
                 if not data:
                     break
                 self._heard_s = time.monotonic()
@@ -295,6 +293,24 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 self._waiting.send()
             with contextlib.suppress(OSError):
                 self.socket.close()
+
+    def _receive(self) -> bytes:
+        """The next bytes; empty when the connection has ended."""
+        if not self._is_plain:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    return bytes(self.socket.recv(READ_BYTES))
+        socket = self.socket.fd
+        if not self._more_to_read:
+            trampoline(socket, read=True)
+        while True:
+            try:
+                data: bytes = socket.recv(READ_BYTES)
+            except BlockingIOError:
+                trampoline(socket, read=True)
+                continue
+            self._more_to_read = len(data) == READ_BYTES
+            return data
 
     def _take_messages(self, buffer: bytearray) -> None:
         at = taken = 0

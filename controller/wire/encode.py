@@ -259,7 +259,7 @@ def meter_mod(command: int, meter: Meter) -> bytes:
 
 
 def barrier(xid: int) -> bytes:
-    return message(BARRIER_REQUEST, xid)
+    return _HEADER.pack(VERSION, BARRIER_REQUEST, 8, xid)
 
 
 def set_async() -> bytes:
