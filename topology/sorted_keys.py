@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain, islice
+from operator import itemgetter
 from typing import Final, Protocol, TypeVar, cast
 
 K = TypeVar("K", int, tuple[int, int])
 
-_FEW: Final = 16
-_MANY: Final = 256
+_BLOCK_KEYS: Final = 512
+_last: Final = itemgetter(-1)
 
 
 class Listing(Protocol[K]):
@@ -25,58 +27,70 @@ class Listing(Protocol[K]):
 class SortedKeys(Collection[K]):
     """Keys, walked in ascending order.
 
-    A key beyond all others costs an append. Others wait, and are sorted in together: when they are
-    many, or when somebody looks.
+    They lie in blocks of a bounded length, so that a change moves no more than a block.
     """
 
-    __slots__ = ("_keys", "_waiting")
+    __slots__ = ("_blocks", "_count")
 
     def __init__(self, keys: Iterable[K] = ()) -> None:
-        self._keys: list[K] = sorted(keys)
-        self._waiting: set[K] = set()
+        self._blocks: list[list[K]] = []
+        self._count = 0
+        for key in sorted(keys):
+            self.add(key)
 
     def add(self, key: K) -> None:
         """Take a key that is not there yet."""
-        if not self._keys or self._keys[-1] < key:
-            self._keys.append(key)
+        self._count += 1
+        blocks = self._blocks
+        if not blocks or blocks[-1][-1] < key:
+            if not blocks or len(blocks[-1]) >= _BLOCK_KEYS:
+                blocks.append([])
+            blocks[-1].append(key)
             return
-        self._waiting.add(key)
-        if len(self._waiting) > max(_MANY, len(self._keys) // 8):
-            self._settle()
+        at = self._block_of(key)
+        block = blocks[at]
+        insort(block, key)
+        if len(block) > _BLOCK_KEYS:
+            half = len(block) // 2
+            blocks[at : at + 1] = [block[:half], block[half:]]
 
     def remove(self, key: K) -> None:
         """Let go of a key that is there."""
-        if key in self._waiting:
-            self._waiting.remove(key)
-        else:
-            del self._keys[bisect_left(self._keys, key)]
+        at = self._block_of(key)
+        block = self._blocks[at]
+        del block[bisect_left(block, key)]
+        if not block:
+            del self._blocks[at]
+        self._count -= 1
 
     def after(self, key: K | None, limit: int) -> list[K]:
-        self._settle()
-        start = 0 if key is None else bisect_right(self._keys, key)
-        return self._keys[start : start + limit]
+        if key is None:
+            return list(islice(self, limit))
+        at = self._block_of(key)
+        found: list[K] = []
+        for block in islice(self._blocks, at, None):
+            start = 0 if found else bisect_right(block, key)
+            found += block[start : start + limit - len(found)]
+            if len(found) == limit:
+                break
+        return found
 
-    def _settle(self) -> None:
-        if len(self._waiting) <= _FEW:
-            for key in self._waiting:
-                insort(self._keys, key)
-        else:
-            self._keys += self._waiting
-            self._keys.sort()
-        self._waiting.clear()
+    def _block_of(self, key: K) -> int:
+        """The first block that ends with this key or beyond; as many as there are if none does."""
+        return bisect_left(self._blocks, key, key=_last)
 
     def __len__(self) -> int:
-        return len(self._keys) + len(self._waiting)
+        return self._count
 
     def __iter__(self) -> Iterator[K]:
-        self._settle()
-        return iter(self._keys)
+        return chain.from_iterable(self._blocks)
 
     def __contains__(self, key: object) -> bool:
-        if key in self._waiting:
-            return True
-        at = bisect_left(self._keys, cast(K, key))
-        return self._keys[at : at + 1] == [key]
+        at = self._block_of(cast(K, key))
+        if at == len(self._blocks):
+            return False
+        block = self._blocks[at]
+        return block[bisect_left(block, cast(K, key))] == key
 
 
 class GroupedKeys:

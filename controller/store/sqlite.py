@@ -94,10 +94,12 @@ class SqliteStore:
             for at in range(0, len(changes), _ROWS_AT_ONCE):
                 _write(db, changes[at : at + _ROWS_AT_ONCE])
             db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except BaseException as error:
             # SQLite has rolled back by itself after some errors, and answers with another one.
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
+            if not isinstance(error, sqlite3.Error):
+                raise
             raise StoreUnavailable(
                 f"{self.describe()} takes no writes: {error}; nothing was changed"
             ) from error

@@ -33,9 +33,9 @@ def items(body: bytes, media_type: str = bodies.JSON) -> list[object]:
 @pytest.fixture(autouse=True, scope="module")
 def small_slices():
     """Cuts in the middle of everything."""
-    kept, bodies._SLICE_CHARS = bodies._SLICE_CHARS, 24
+    kept, bodies._SLICE_BYTES = bodies._SLICE_BYTES, 24
     yield
-    bodies._SLICE_CHARS = kept
+    bodies._SLICE_BYTES = kept
 
 
 @settings(deadline=None)
@@ -75,3 +75,13 @@ def test_lines_and_messagepack(array, ends) -> None:
 def test_a_name_that_is_there_twice_is_named(filler: str) -> None:
     with pytest.raises(Problem, match="'c' is there twice"):
         items(f'[{filler}{{"b": 1, "c": 1, "c": 2}}]'.encode())
+
+
+@pytest.mark.parametrize("filler", ['{"a": "ä"}, ', '{"a": {"b": "ä"}, "c": 2},\n'])
+def test_where_json_is_wrong_is_told_as_of_the_whole_body(filler: str) -> None:
+    text = "[" + filler * 9 + '{"a": nonsense}]'
+    with pytest.raises(json.JSONDecodeError) as wanted:
+        json.loads(text)
+    with pytest.raises(Problem) as caught:
+        items(text.encode())
+    assert str(wanted.value) in caught.value.detail

@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -269,3 +270,15 @@ def test_reader_that_holds_the_write_lock_delays_then_refuses(path: Path, open_s
             store.commit([Put(_vm(1))])
     store.commit([Put(_vm(1))])
     assert store.load() == [_vm(1)]
+
+
+def test_a_fact_that_cannot_be_written_leaves_no_half(open_store: Open, facts: list[Fact]) -> None:
+    """Records are written slice by slice: those before it are taken back."""
+    store = open_store()
+    broken = replace(facts[-3])
+    object.__setattr__(broken, "name", "\ud800")
+    with pytest.raises(UnicodeEncodeError):
+        store.commit([*map(Put, facts * 5), Put(broken)])
+    assert store.load() == []
+    store.commit([Put(fact) for fact in facts])
+    assert store.load() == facts
