@@ -1,4 +1,7 @@
-"""One VM added, until it is on all hosts: with few and with many VMs there."""
+"""One VM added, until it is on all hosts: with few and with many VMs there.
+
+Rounds follow each other and do not alternate with OVN's: to register the many takes minutes.
+"""
 
 from __future__ import annotations
 
