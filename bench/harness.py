@@ -162,11 +162,16 @@ def number(value: float) -> str:
 
 def machine() -> dict[str, str]:
     """Where this runs: processor, cores, memory, kernel, date (UTC)."""
-    memory_kib = int(_line("/proc/meminfo", "MemTotal").split()[0])
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    models = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
     return {
-        "processor": _line("/proc/cpuinfo", "model name"),
+        "processor": models[0] if models else platform.machine(),
         "cores": str(os.cpu_count()),
-        "memory": f"{memory_kib / (1 << 20):.0f} GiB",
+        "memory": f"{memory_bytes / (1 << 30):.0f} GiB",
         "kernel": platform.release(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
@@ -182,12 +187,3 @@ def versions() -> dict[str, str]:
         except LabError:
             continue
     return found
-
-
-def _line(path: str, key: str) -> str:
-    """The value of the first "key : value" of a file of /proc."""
-    for line in Path(path).read_text(encoding="ascii", errors="replace").splitlines():
-        name, _colon, value = line.partition(":")
-        if name.strip() == key:
-            return value.strip()
-    return "unknown 0"

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from bench.harness import Broken
 from bench.openflow import bridge
 from bench.proxy import Proxy
-from topology.lab import Fabric, Lab, LabHost, RestClient, netns
+from topology.lab import Answer, Fabric, Lab, LabHost, RestClient, netns
 from topology.lab.addressing import Vms
 
 Body: TypeAlias = dict[str, Any]
@@ -104,22 +104,21 @@ def spread(count: int, vnis: Sequence[int], hosts: Sequence[str], first: int = 0
 
 
 def register(one: Fabric, vms: Sequence[Body], query: str = "") -> None:
-    """Register them in batches."""
+    """Register them in batches; a host may still take longer than ?wait= (202)."""
     for at in range(0, len(vms), _BATCH_VMS):
-        post_batch(one, ndjson(vms[at : at + _BATCH_VMS]), query)
+        answer(post_batch(one, ndjson(vms[at : at + _BATCH_VMS]), query), 201, 202)
 
 
 def ndjson(vms: Iterable[Body]) -> bytes:
     return "\n".join(json.dumps(body) for body in vms).encode()
 
 
-def post_batch(one: Fabric, body: bytes, query: str = "") -> None:
-    path = f"/v1/vms/batch{query}"
-    answer(one.rest.call("POST", path, body, "application/x-ndjson"), 201)
+def post_batch(one: Fabric, body: bytes, query: str = "") -> Answer:
+    return one.rest.call("POST", f"/v1/vms/batch{query}", body, "application/x-ndjson")
 
 
-def answer(got: Any, *statuses: int) -> Any:
-    """The answer's body; Broken for any other status (202 means: not on all hosts in time)."""
+def answer(got: Answer, *statuses: int) -> Any:
+    """The answer's body; Broken unless its status is 200 or one of these."""
     if got.status not in (*statuses, 200):
         raise Broken(f"REST answered {got.status}: {got.body}")
     return got.body

@@ -43,7 +43,7 @@ def _ours(count: int) -> float:
         before = _flows(one)
         body = world.ndjson(world.spread(count, vnis, dpids, first=HOSTS))
         began_s = time.monotonic()
-        world.post_batch(one, body, "?wait=60")
+        world.answer(world.post_batch(one, body, "?wait=60"), 201)
         took_s = time.monotonic() - began_s
         gained = [now - then for now, then in zip(_flows(one), before, strict=True)]
         _check(count, gained, one)
