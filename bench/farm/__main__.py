@@ -41,7 +41,6 @@ from bench.farm.switch import (
     Switch,
     new_mac,
 )
-from controller.pipeline import Kind
 
 READ_BYTES: Final = 256 * 1024
 MESSAGE_MAX_BYTES: Final = 65_535
@@ -383,7 +382,7 @@ class Farm:
 def _copying(switch: Switch, vni: int | None) -> Copying | None:
     if vni is None:
         return None
-    copying = switch.copying.get((Kind.LOCAL_UNKNOWN, vni, False))
+    copying = switch.copying.get(vni)
     if copying is None:
         raise Refused(f"switch {switch.index} got no flow that copies unknown sources of {vni}")
     return copying

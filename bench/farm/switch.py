@@ -10,10 +10,7 @@ from typing import Final
 
 from bench.farm.held import CookieLog, FlowStore, Unsupported
 from bench.farm.walk import WRAPPER_BYTES, Strider, wraps_flow_mod
-from controller.flow import CopyToController, Field, SetField
-from controller.pipeline import COOKIE_OWNER, Kind
-from controller.wire import encode
-from controller.wire.readback import read_flow
+from controller.wire import decode, encode
 
 PATCH_PORT: Final = 1
 TUNNEL_PORT: Final = 2
@@ -22,14 +19,21 @@ PORTS: Final = ((PATCH_PORT, b"patch-tun"), (TUNNEL_PORT, b"vxlan0"))
 NEW_MAC: Final = b"\x02\xfa"
 """What the MACs of packet-ins begin with: then 12 bits for the switch, 20 for the source."""
 
-_COPYING = (Kind.LOCAL_UNKNOWN, Kind.LOCAL_ARP)
+_FROM_LOCAL = 1
+_NX_CONTROLLER2 = b"\0\0\x23\x20\0\x25"
+_OUTPUT_CONTROLLER = b"\0\0\0\x10\xff\xff\xff\xfd"
+_SET_TUN_ID = b"\x80\0\x4c\x08"
+_OXM_BASIC = 0x8000
+_ETH_DST, _VLAN_VID = (_OXM_BASIC, 3), (_OXM_BASIC, 6)
+_IN_PORT, _TUN_ID = decode.FIELDS[_OXM_BASIC, 0], decode.FIELDS[_OXM_BASIC, 38]
+_MULTICAST = 0x01
 _BUNDLE_CONTROL_BYTES = 24
 _FAULTS_KEPT = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Copying:
-    """A flow that copies unknown sources to the controller. vlan: the tag in front of it."""
+    """A flow that copies unicast of unknown sources to the controller. vlan: their tag."""
 
     cookie: int
     vni: int
@@ -70,7 +74,7 @@ class Switch:
     counts: Counts = field(default_factory=Counts)
     faults: list[str] = field(default_factory=list)
     awaited: set[bytes] | None = None
-    copying: dict[tuple[Kind, int, bool], Copying] = field(default_factory=dict)
+    copying: dict[int, Copying] = field(default_factory=dict)  # by VNI
     sample: list[bytes] = field(default_factory=list)
     sample_size: int = 0
     out: deque[memoryview | Iterator[bytes]] = field(default_factory=deque)
@@ -96,7 +100,7 @@ class Switch:
     def receive(self, buffer: bytearray, end: int) -> int:
         """Take the whole messages in buffer[:end]; answers how many bytes they were."""
         at = 0
-        drains = not self.hold and self.awaited is None
+        drained = self.flows if self.awaited is None else None
         while end - at >= 8:
             size = buffer[at + 2] << 8 | buffer[at + 3]
             if end - at < size:
@@ -114,20 +118,20 @@ class Switch:
             else:
                 self._other(kind, message)
                 continue
-            if drains and self._may_recur(message, wrapped=wrapped):
+            if isinstance(drained, CookieLog) and self._may_recur(message, wrapped=wrapped):
                 taken, cookies = self._strider.stride(buffer, at, end)
                 if taken:
                     self.counts.flow_mods += len(cookies) // 8
-                    self.flows.add_cookies(cookies)  # type: ignore[union-attr]
+                    drained.add_cookies(cookies)
                     at += taken
         self.counts.octets += at
         return at
 
     def _may_recur(self, message: bytes, *, wrapped: bool) -> bool:
         """Whether this flow-mod may belong to a period; flows that copy are always looked at."""
-        head = WRAPPER_BYTES if wrapped else 0
-        recurs = message[head + 25] == encode.ADD and message[head + 9] not in _COPYING
-        if not recurs or len(message) % 8 or self._samples():
+        command = message[25 + (WRAPPER_BYTES if wrapped else 0)]
+        alone = command != encode.ADD or _copies(message, wrapped=wrapped)
+        if alone or len(message) % 8 or self._samples():
             self._strider.forget()
             return False
         self._strider.note(message, wrapped=wrapped)
@@ -146,8 +150,8 @@ class Switch:
         command = mod[25]
         if command == encode.ADD:
             self.flows.add(mod)
-            if mod[8] == COOKIE_OWNER and mod[9] in _COPYING:
-                self._learn_copying(mod)
+            if _copies(mod):
+                self._note_copying(mod)
             if self.awaited:
                 self._look_for_mac(mod, self.awaited)
             return
@@ -164,21 +168,16 @@ class Switch:
         if len(self.faults) < _FAULTS_KEPT:
             self.faults.append(f"switch {self.index}: {text}")
 
-    def _learn_copying(self, mod: bytes) -> None:
-        flow = read_flow(mod)
-        if not any(isinstance(action, CopyToController) for action in flow.actions):
-            return
-        vnis = [
-            action.value
-            for action in flow.actions
-            if isinstance(action, SetField) and action.field is Field.TUN_ID
-        ]
-        terms = {name: (value, mask) for name, value, mask in flow.match}
-        vid = terms.get(Field.VLAN_VID, (0, None))[0]
-        _value, bits = terms[Field.ETH_DST]
-        copying = Copying(encode.cookie_of(mod), vnis[0], vid & 0xFFF if vid else None)
-        multicast = bool(_value & (bits or 0))
-        self.copying[Kind(flow.kind), vnis[0], multicast] = copying
+    def _note_copying(self, mod: bytes) -> None:
+        """Keep the flow that unicast of unknown sources takes: it matches on nothing else."""
+        match_end = encode.FLOW_MOD_FIXED_BYTES + int.from_bytes(mod[50:52], "big")
+        fields = decode.oxm_fields(mod[52:match_end])
+        set_at = mod.find(_SET_TUN_ID, match_end)
+        unicast = not fields.pop(_ETH_DST, b"\xff")[0] & _MULTICAST
+        vid = int.from_bytes(fields.pop(_VLAN_VID, b"\0\0")[:2], "big")
+        if unicast and not fields and set_at >= 0:
+            vni = int.from_bytes(mod[set_at + 4 : set_at + 12], "big")
+            self.copying[vni] = Copying(encode.cookie_of(mod), vni, vid & 0xFFF if vid else None)
 
     def _look_for_mac(self, mod: bytes, awaited: set[bytes]) -> None:
         at = mod.find(NEW_MAC, encode.FLOW_MOD_FIXED_BYTES)
@@ -271,10 +270,10 @@ class Switch:
         self, copying: Copying | None, mac: bytes, eth_dst: bytes, in_port: int = PATCH_PORT
     ) -> bytes:
         """An IPv4 frame from `mac`, copied by this flow; without one a table miss."""
-        terms: list[tuple[Field, int, None]] = [(Field.IN_PORT, in_port, None)]
+        terms = [(_IN_PORT, in_port, None)]
         tag = b""
         if copying is not None:
-            terms.append((Field.TUN_ID, copying.vni, None))
+            terms.append((_TUN_ID, copying.vni, None))
             tag = b"" if copying.vlan is None else pack("!HH", 0x8100, copying.vlan)
         frame = (eth_dst + mac + tag + b"\x08\x00" + _IPV4).ljust(60, b"\0")
         fixed = pack(
@@ -290,6 +289,12 @@ class Switch:
 
 
 _IPV4 = bytes.fromhex("4500001c0001000040110000") + bytes((10, 0, 0, 1, 10, 0, 0, 2)) + bytes(8)
+
+
+def _copies(mod: bytes, *, wrapped: bool = False) -> bool:
+    """Whether a flow of FROM_LOCAL copies to the controller."""
+    table = mod[24 + (WRAPPER_BYTES if wrapped else 0)]
+    return table == _FROM_LOCAL and (_NX_CONTROLLER2 in mod or _OUTPUT_CONTROLLER in mod)
 
 
 def _xid(message: bytes) -> int:

@@ -57,6 +57,7 @@ def _registered(
         fabric.declare()
         fabric.network(VNI, VLAN, everywhere=True)
         fabric.connect()
+        fabric.settle()
         body = encoded([vm(number, VNI, fabric.dpid(number % switches)) for number in range(vms)])
         fabric.farm.mark(sample=SAMPLE)
         began_s = time.monotonic()

@@ -87,6 +87,7 @@ def _ready(fabric: Fabric) -> None:
     fabric.declare()
     fabric.network(VNI, VLAN, everywhere=True)
     fabric.connect()
+    fabric.settle()
 
 
 def _check_learned(fabric: Fabric, expected: int) -> None:
