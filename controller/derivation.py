@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from typing import TypeAlias
 
 from controller.bridges import (
@@ -48,6 +49,9 @@ from topology.model import (
 from topology.types import Dpid, Location, VtepIp
 
 _Molds: TypeAlias = tuple[Mold, Mold]
+_Build: TypeAlias = tuple[
+    int | None, bool, bool
+]  # a bridge's patch port, whether it has meters, ND
 
 MANY_HOSTS = 64
 """A flood group of more hosts is not sent again at each arrival."""
@@ -73,6 +77,7 @@ class Derivation:
         self._floods: dict[tuple[int, int], SharedFlood] = {}  # (VNI, flow-based port)
         self._vtep_tables: dict[tuple[int, ...], int] = {}  # flow-based ports -> table
         self._molds: dict[int, dict[Shape, _Molds]] = {}
+        self._network_units: dict[int, dict[_Build, Unit]] = {}
         self._old_molds: dict[int, dict[Shape, _Molds]] = {}
 
     def spread(self, *, floods_of_all: bool = True) -> None:
@@ -203,9 +208,10 @@ class Derivation:
             keys: set[MacKey] = {*self.topology.vms_in(vni), *self.topology.learned_in(vni)}
             for key in keys:
                 self._touch_mac(*key)
-            vips = {ip for of, ip in self.topology.vips if of == vni}
+            vips = {ip for _vni, ip in self.topology.vips_in(vni)}
             self._touch_ips(vni, self._ips_of(keys) | vips)
         del self._old_molds[vni]
+        self._network_units.pop(vni, None)
         self._forget_floods(vni)
         for dpid in {*self.topology.members(vni), *self._cursors(vni)} & self.replicas.keys():
             self._refresh_network(self.replicas[dpid], vni)
@@ -234,7 +240,6 @@ class Derivation:
         if vtep_moved:
             for key in (*self.topology.vms_on(dpid), *self.topology.learned_on(dpid)):
                 self._touch_mac(*key)
-        if vtep_moved:
             moved = {vtep for vtep in (before, after) if vtep is not None}
             for vtep in moved:
                 self._refresh_host_vtep(vtep)
@@ -352,7 +357,7 @@ class Derivation:
         bridge = replica.bridge
         egress = replica.egress = Egress.of(self.topology, bridge)
         private = replica.private
-        private.put("base", Unit.private((*base_flows(), probe_flow(bridge.meters))))
+        private.put("base", _base_unit(bridge.meters))
         private.put("ports", Unit.private(port_flows(self.topology, bridge, egress)))
         private.put("flow port", Unit.private(flow_port_flows(egress)))
         self._follow_vteps(replica)
@@ -446,13 +451,24 @@ class Derivation:
             replica.unfollow(vni)
             self._end_conversations(replica, vni)
         else:
-            flows = network_flows(replica.bridge, replica.egress, network)
-            private.put(("net", vni), Unit.private(flows))
+            private.put(("net", vni), self._network_unit(replica, network))
             self._refresh_flood(replica, vni)
             replica.follow(vni, self.tables[vni])
             if network.mode == "proactive":
                 self._end_conversations(replica, vni)
         self.woken.add(replica.dpid)
+
+    def _network_unit(self, replica: Replica, network: Network) -> Unit:
+        """A network's own flows on a bridge: the same on all that have one flow-based port."""
+        bridge, egress = replica.bridge, replica.egress
+        if not egress.plain:
+            return Unit.private(network_flows(bridge, egress, network))
+        units = self._network_units.setdefault(int(network.vni), {})
+        key = (bridge.patch_port, bridge.meters, bridge.nd)
+        unit = units.get(key)
+        if unit is None:
+            unit = units[key] = Unit.private(network_flows(bridge, egress, network))
+        return unit
 
     def _refresh_flood(self, replica: Replica, vni: int) -> None:
         network = self.topology.networks.get(vni)
@@ -485,3 +501,8 @@ def _without_conversations(flows: UnitFlows) -> UnitFlows:
     """What every host of a reactive network holds of a fact: not how to reach it."""
     heard = tuple(flow for flow in flows.remote if flow.table == Table.FROM_TUNNEL)
     return UnitFlows(flows.owner, heard, flows.local)
+
+
+@lru_cache(maxsize=2)
+def _base_unit(metered: bool) -> Unit:
+    return Unit.private((*base_flows(), probe_flow(metered)))

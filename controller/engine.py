@@ -482,7 +482,8 @@ class Engine:
         for replica in self.replicas.values():
             if replica.bridge.trusting and now_s >= replica.trust_until_s:
                 replica.bridge = replace(replica.bridge, trusting=False)
-                self._derivation.refresh_bridge(replica)
+                if replica.egress.unproven:
+                    self._derivation.refresh_bridge(replica)
             if now_s >= replica.next_probe_s:
                 self._prober.probe(replica, now_s)
                 self._effects.wake.add(replica.dpid)

@@ -13,7 +13,7 @@ processes of a machine share.
 | mark | sample: how many flow-mods of switch 0 to keep from now on | counters begin at 0 |
 | sample | | flow_mods: hex |
 | cookies | switch: its index | cookies: integers |
-| quiet | for_s, within_s: waits until nothing came for so long | |
+| quiet | for_s, within_s: waits until no flow or group changed for so long | |
 | reconnect | every switch hangs up, and connects again | |
 | storm | vni (null: table misses), each, quiet_s | sent, decided, seconds |
 | ping | vni (null: table misses), times | seconds: a list |
@@ -84,7 +84,7 @@ class Farm:
         self._view = memoryview(self._buffer)
         self._target = ("127.0.0.1", 6653)
         self._losses = 0
-        self._last_data_s = self._last_barrier_s = 0.0
+        self._last_change_s = self._last_barrier_s = 0.0
         self._arrived: dict[bytes, float] = {}
         self._serial = 0
         self._commands = b""
@@ -174,14 +174,17 @@ class Farm:
             return False
         end = start + got
         switch = line.switch
-        barriers = switch.counts.barriers
+        counts = switch.counts
+        barriers, changes = counts.barriers, counts.changes
         taken = switch.receive(self._buffer, end)
         line.rest = bytes(self._view[taken:end])
         if switch.out:
             self._write(line)
-        self._last_data_s = time.monotonic()
-        if switch.counts.barriers != barriers:
-            self._last_barrier_s = self._last_data_s
+        now_s = time.monotonic()
+        if counts.changes != changes:
+            self._last_change_s = now_s
+        if counts.barriers != barriers:
+            self._last_barrier_s = now_s
         return True
 
     def _write(self, line: Line) -> None:
@@ -285,8 +288,8 @@ class Farm:
         return {"cookies": self._lines[switch].switch.flows.cookies()}
 
     def do_quiet(self, for_s: float, within_s: float) -> None:
-        self._last_data_s = time.monotonic()
-        if not self._wait(lambda: time.monotonic() - self._last_data_s > for_s, within_s):
+        self._last_change_s = time.monotonic()
+        if not self._wait(lambda: time.monotonic() - self._last_change_s > for_s, within_s):
             raise Refused(f"still busy after {within_s:g} s")
 
     def do_reconnect(self) -> None:
@@ -317,7 +320,7 @@ class Farm:
             awaited += len(macs)
         storms = [(switch, b"".join(self._packet_ins(switch, vni, serials))) for switch in switches]
         self._arrived.clear()
-        began_s = self._last_data_s = time.monotonic()
+        began_s = self._last_change_s = time.monotonic()
         for switch, storm in storms:
             self._send(switch, storm)
         decided = -1

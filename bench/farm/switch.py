@@ -52,6 +52,11 @@ class Counts:
     errors: int = 0
     octets: int = 0
 
+    @property
+    def changes(self) -> int:
+        """What came that is no question, no echo and no packet-out."""
+        return self.flow_mods + self.deletes + self.group_mods
+
 
 def new_mac(switch: int, serial: int) -> bytes:
     """The MAC of the given source behind a switch."""
