@@ -49,9 +49,7 @@ from topology.model import (
 from topology.types import Dpid, Location, VtepIp
 
 _Molds: TypeAlias = tuple[Mold, Mold]
-_Build: TypeAlias = tuple[
-    int | None, bool, bool
-]  # a bridge's patch port, whether it has meters, ND
+_Build: TypeAlias = tuple[int | None, bool, bool]  # a bridge's patch port; has it meters, ND?
 
 MANY_HOSTS = 64
 """A flood group of more hosts is not sent again at each arrival."""

@@ -125,6 +125,7 @@ class Replica:
         self.diff_waiters: list[Callable[[Findings], None]] = []
         self._behind: dict[int, None] = {}  # tables that moved on
         self._joining: dict[int, _Joining] = {}
+        self._skipped: dict[int, int] = {}  # tables that an audit is to bring up to a revision
         self._under_way = 0  # barriers of catching up that are not answered
         self._bundles_out = 0
         self._groups: dict[int, bytes] = {}
@@ -315,7 +316,7 @@ class Replica:
         if segment_or_none is None:
             # It is further behind than the log reaches: an audit tells what it lacks.
             del self._behind[key]
-            table.cursors[dpid] = table.rev
+            table.cursors[dpid] = self._skipped[key] = table.rev
             self.next_audit_s = 0.0
             return None
         table.cursors[dpid] = segment_or_none.rev
@@ -512,6 +513,7 @@ class Replica:
         )
         if self.state is State.LIVE:
             self.drifts += found.drifted
+            barrier.revs, self._skipped = self._skipped, {}
         else:
             self.state = State.SYNCING
             self._left.clear()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from topology.model import Vm
+from dataclasses import replace
+
+from controller.events import Committed
+from topology.model import Put, Vm
 from topology.types import Dpid, Vni
 
 
@@ -63,6 +66,21 @@ def test_a_host_that_fell_far_behind_catches_up(fabric):
         ticket = fabric.commit(lambda draft, vm=vm: draft.set_vm(vm))
     fabric.settle()
     fabric.advance(1)
+
+    assert fabric.applied(ticket).everywhere
+    fabric.assert_in_sync()
+
+
+def test_who_fell_behind_the_log_confirms_after_an_audit(fabric):
+    """Not only when the next change comes."""
+    a = fabric.vm(0)
+    fabric.register(a)
+    moves = [Vm(a.mac, Vni(0), Dpid(1 + turn % 3), (a.ip,)) for turn in range(3000)]
+    fabric._handle(Committed(tuple(map(Put, moves))))
+    ticket = fabric.register(replace(a, host=2))
+    assert fabric.applied(ticket).hosts == 0
+
+    fabric.advance(3.0)
 
     assert fabric.applied(ticket).everywhere
     fabric.assert_in_sync()
