@@ -161,7 +161,7 @@ def number(value: float) -> str:
 
 
 def machine() -> dict[str, str]:
-    """Where this runs: processor, cores, memory, kernel, date (UTC)."""
+    """Where this runs: processor, cores, memory, kernel, date (UTC), and what else ran there."""
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     models = [
         line.partition(":")[2].strip()
@@ -174,6 +174,7 @@ def machine() -> dict[str, str]:
         "memory": f"{memory_bytes / (1 << 30):.0f} GiB",
         "kernel": platform.release(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "load before": f"{os.getloadavg()[0]:.1f}",
     }
 
 
