@@ -66,7 +66,11 @@ demo: root system install ## watch the controller take over the seeds' hand-made
 	@$(ISOLATED) $(BIN)/python -m apps.demo
 
 test: root system install ## run all tests, on real Open vSwitch (ARGS="-k name" for some)
+ifeq ($(ARGS),)
+	@$(BIN)/python -m tests.side_by_side
+else
 	@$(ISOLATED) $(BIN)/python -m pytest $(ARGS)
+endif
 
 bench: root system install peers ## measure beside peers (ARGS="one_post --rounds 3", --short, ...)
 	@$(ISOLATED) $(BIN)/python -m bench $(ARGS)

@@ -1,0 +1,58 @@
+"""All tests, in three parts at a time: those with switches mostly wait, the others compute.
+
+Each part has a network namespace of its own; its lines begin with its name.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from threading import Thread
+from typing import IO
+
+WITH_SWITCHES = {"ovs": ("tests/ovs",), "labs": ("tests/lab", "tests/bench")}
+PARTS = {
+    **WITH_SWITCHES,
+    "rest": ("tests", *(f"--ignore={path}" for part in WITH_SWITCHES.values() for path in part)),
+}
+ISOLATED = ("unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "isolated")
+
+
+def main() -> int:
+    running = []
+    for name, arguments in PARTS.items():
+        pytest = (
+            sys.executable,
+            "-u",
+            "-m",
+            "pytest",
+            "-q",
+            "-o",
+            f"cache_dir=.pytest_cache/{name}",
+        )
+        child = subprocess.Popen(
+            [*ISOLATED, *pytest, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert child.stdout is not None
+        reader = Thread(target=_show, args=(name, child.stdout))
+        reader.start()
+        running.append((name, child, reader))
+    failed = []
+    for name, child, reader in running:
+        reader.join()
+        if child.wait():
+            failed.append(name)
+    print(f"failed: {', '.join(failed)}" if failed else "all passed")
+    return 1 if failed else 0
+
+
+def _show(name: str, lines: IO[str]) -> None:
+    for line in lines:
+        print(f"{name} | {line}", end="", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
