@@ -117,13 +117,16 @@ class Switch:
             kind = message[1]
             wrapped = kind == encode.EXPERIMENTER and wraps_flow_mod(message)
             if kind == encode.FLOW_MOD:
-                self._flow_mod(message)
+                recurs = self._flow_mod(message)
             elif wrapped:
-                self._bundled(message)
+                recurs = self._bundled(message)
             else:
                 self._other(kind, message)
                 continue
-            if isinstance(drained, CookieLog) and self._may_recur(message, wrapped=wrapped):
+            if not recurs or size % 8:
+                self._strider.forget()
+            elif isinstance(drained, CookieLog):
+                self._strider.note(message, wrapped=wrapped)
                 taken, cookies = self._strider.stride(buffer, at, end)
                 if taken:
                     self.counts.flow_mods += len(cookies) // 8
@@ -132,34 +135,26 @@ class Switch:
         self.counts.octets += at
         return at
 
-    def _may_recur(self, message: bytes, *, wrapped: bool) -> bool:
-        """Whether this flow-mod may belong to a period; flows that copy are always looked at."""
-        command = message[25 + (WRAPPER_BYTES if wrapped else 0)]
-        alone = command != encode.ADD or _copies(message, wrapped=wrapped)
-        if alone or len(message) % 8 or self._samples():
-            self._strider.forget()
-            return False
-        self._strider.note(message, wrapped=wrapped)
-        return True
-
-    def _samples(self) -> bool:
-        return len(self.sample) < self.sample_size
-
-    def _flow_mod(self, mod: bytes) -> None:
+    def _flow_mod(self, mod: bytes) -> bool:
+        """Take it; True if those that follow may be like it, and need not be looked at alone."""
         self.counts.flow_mods += 1
-        if self._samples():
+        if len(self.sample) < self.sample_size:
             self.sample.append(mod)
-        self._apply(mod)
+            self._apply(mod)
+            return False
+        return self._apply(mod)
 
-    def _apply(self, mod: bytes) -> None:
+    def _apply(self, mod: bytes) -> bool:
+        """Add or delete; True for an add that copies nothing to the controller."""
         command = mod[25]
         if command == encode.ADD:
             self.flows.add(mod)
-            if _copies(mod):
-                self._note_copying(mod)
             if self.awaited:
                 self._look_for_mac(mod, self.awaited)
-            return
+            if not _copies(mod):
+                return True
+            self._note_copying(mod)
+            return False
         self.counts.deletes += 1
         try:
             if command not in (encode.DELETE, encode.DELETE_STRICT):
@@ -167,6 +162,7 @@ class Switch:
             self.flows.delete(mod)
         except Unsupported as fault:
             self._fault(str(fault))
+        return False
 
     def _fault(self, text: str) -> None:
         self.counts.errors += 1
@@ -194,14 +190,14 @@ class Switch:
                 return
             at = mod.find(NEW_MAC, at + 1)
 
-    def _bundled(self, message: bytes) -> None:
+    def _bundled(self, message: bytes) -> bool:
         """A bundle's flow-mod: held when it is committed, drained at once."""
-        if self.hold:
-            (bundle_id,) = unpack_from("!I", message, 16)
-            self.counts.flow_mods += 1
-            self._bundles.setdefault(bundle_id, []).append(message[WRAPPER_BYTES:])
-        else:
-            self._flow_mod(message[WRAPPER_BYTES:])
+        mod = message[WRAPPER_BYTES:]
+        if not self.hold:
+            return self._flow_mod(mod)
+        self.counts.flow_mods += 1
+        self._bundles.setdefault(int.from_bytes(message[16:20], "big"), []).append(mod)
+        return False
 
     def _other(self, kind: int, message: bytes) -> None:
         self._strider.forget()
@@ -296,10 +292,9 @@ class Switch:
 _IPV4 = bytes.fromhex("4500001c0001000040110000") + bytes((10, 0, 0, 1, 10, 0, 0, 2)) + bytes(8)
 
 
-def _copies(mod: bytes, *, wrapped: bool = False) -> bool:
+def _copies(mod: bytes) -> bool:
     """Whether a flow of FROM_LOCAL copies to the controller."""
-    table = mod[24 + (WRAPPER_BYTES if wrapped else 0)]
-    return table == _FROM_LOCAL and (_NX_CONTROLLER2 in mod or _OUTPUT_CONTROLLER in mod)
+    return mod[24] == _FROM_LOCAL and (_NX_CONTROLLER2 in mod or _OUTPUT_CONTROLLER in mod)
 
 
 def _xid(message: bytes) -> int:

@@ -5,9 +5,9 @@ sends the same few flows for each VM sends messages of lengths that recur: A, B,
 period was seen twice, `Strider` looks at many of them at once: a slice whose step is the period's
 length is one column of the stream, the same bytes of every period, and is compared in C.
 
-Exact: every message's version, type, length, table, command, idle timeout and cookie kind are
-compared with those of a message that was looked at alone; no length is guessed. Taken as it comes:
-the rest of a message in a column.
+Exact: every message's version, type, length, table, command and idle timeout are compared with
+those of a message that was looked at alone; no length is guessed. Taken as it comes: the rest of a
+message in a column.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WRAPPER_BYTES = 24
 _PLAIN_WORDS = (0, 24)
 """Where 4 bytes must recur: version, type, length; table, command, idle timeout."""
 _WRAPPED_WORDS = (0, 8, 12, *(WRAPPER_BYTES + at for at in _PLAIN_WORDS))
-_KIND_AT, _COOKIE_AT = 9, 8
+_COOKIE_AT = 8
 _LONGEST_PERIOD = 12
 _SEARCH_EVERY = 8
 """After so many flow-mods that were not in the period, another one is looked for."""
@@ -37,7 +37,6 @@ class Shape:
 
     size: int
     words: tuple[tuple[int, bytes], ...]
-    kind: tuple[int, bytes]
     cookie_at: int
 
 
@@ -59,8 +58,7 @@ class Strider:
 
     def note(self, message: bytes, *, wrapped: bool) -> None:
         """An add of a flow was looked at alone, and may belong to a period."""
-        inner = message[WRAPPER_BYTES:] if wrapped else message
-        key = message[:4] + inner[24:28] + inner[_KIND_AT : _KIND_AT + 1]
+        key = message[:4] + (message[48:52] if wrapped else message[24:28])
         shape = self._known.get(key)
         if shape is None:
             shape = self._known[key] = _shape(message, wrapped=wrapped)
@@ -102,7 +100,6 @@ def _shape(message: bytes, *, wrapped: bool) -> Shape:
     return Shape(
         len(message),
         tuple((at // 4, message[at : at + 4]) for at in words),
-        (head + _KIND_AT, message[head + _KIND_AT : head + _KIND_AT + 1]),
         (head + _COOKIE_AT) // 8,
     )
 
@@ -136,10 +133,9 @@ def _alike(view: memoryview, period: Sequence[Shape], step: int) -> int:
     words = view.cast("I")
     first = 0
     for shape in period:
-        columns = [(words[first // 4 + at :: step // 4], value) for at, value in shape.words]
-        at, value = shape.kind
-        for column, wanted in (*columns, (view[first + at :: step], value)):
-            times = _begins_with(column.tobytes(), wanted, times)
+        for at, value in shape.words:
+            column = words[first // 4 + at :: step // 4].tobytes()
+            times = _begins_with(column, value, times)
             if not times:
                 return 0
         first += shape.size
