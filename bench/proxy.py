@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -19,7 +18,7 @@ _STATE = (encode.FLOW_MOD, encode.GROUP_MOD, encode.METER_MOD)
 class Proxy:
     """Before the controller at `ip`, `port`. A context manager.
 
-    target: what a bridge is told; connected_s: when the last one came, on the monotonic clock.
+    target: what a bridge is told.
     flow_mods: how many the controller sent, in bundles or not. With `keep`, `sent` has these, the
     group-mods and the meter-mods, in order and without envelopes.
     """
@@ -32,7 +31,6 @@ class Proxy:
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
         self.target = f"tcp:{ip}:{self._server.getsockname()[1]}"
-        self.connected_s = 0.0
         self.sent: list[bytes] = []
         self.flow_mods = 0
 
@@ -63,7 +61,6 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 switch, _address = self._server.accept()
-                began_s = time.monotonic()
                 try:
                     if not self._open:
                         raise ConnectionRefusedError
@@ -72,7 +69,6 @@ class Proxy:
                     switch.close()  # as it would be refused without us
                     continue
                 controller.settimeout(None)
-                self.connected_s = began_s
                 for end in (switch, controller):
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:

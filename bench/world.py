@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,6 +31,7 @@ _TUNNEL = {"name": "vxlan0", "remote": "flow"}
 _FIRST_IP = int(IPv4Address("10.128.0.1"))
 _FIRST_MAC = 0x5254_8000_0000
 _BATCH_VMS = 10_000
+_CONNECTED = re.compile(r"rconn\|INFO\|br-tun<->tcp:\S+ connected$")
 _CALL_TIMEOUT_S = 300.0
 _POLL_S = 0.02  # each REST poll costs the controller, too
 
@@ -208,6 +211,16 @@ def settle(host: LabHost) -> None:
         now_s = cpu_s(host)
         calm = calm + 1 if now_s - before_s < 0.02 else 0
         before_s = now_s
+
+
+def connected_s(host: LabHost) -> float:
+    """When its bridge last had a connection, by its own log, on the monotonic clock (to 1 ms).
+
+    Open vSwitch may take half a second to notice that it is connected: its main loop sleeps.
+    """
+    log = (host.ovs.rundir / "ovs-vswitchd.log").read_text(encoding="utf-8", errors="replace")
+    stamp = [line for line in log.splitlines() if _CONNECTED.search(line)][-1].partition("|")[0]
+    return time.monotonic() - (time.time() - datetime.fromisoformat(stamp).timestamp())
 
 
 def cpu_s(host: LabHost) -> float:

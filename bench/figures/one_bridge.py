@@ -94,22 +94,20 @@ def _parted(sent: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
 
 def _ours(one: Fabric, host: LabHost) -> float:
     world.wait(lambda: world.state(one, _DPID) == "DISCONNECTED", "disconnected")
-    began_s = time.monotonic()
     world.point(host, one.controller.target)
-    return world.wait_live(one, [_DPID]) - began_s
+    return world.wait_live(one, [_DPID]) - world.connected_s(host)
 
 
 def _raw(one: Fabric, host: LabHost, data: bytes) -> float:
-    """A controller that only says hello and sends these bytes, from set-controller to barrier."""
+    """A controller that only says hello and sends these bytes, until its barrier is answered."""
     with socket.create_server((one.lab.controller_ip, 0)) as server:
         server.settimeout(30)
         ip, port = server.getsockname()
-        began_s = time.monotonic()
         world.point(host, f"tcp:{ip}:{port}")
         switch, _address = server.accept()
         with Session(switch) as session:
             session.finish(data)
-            return time.monotonic() - began_s
+            return time.monotonic() - world.connected_s(host)
 
 
 def _ofctl(host: LabHost, before: bytes, how: str, dump: Path) -> float:

@@ -52,7 +52,7 @@ def _reconnect(one: Fabric, proxy: Proxy, dpid: str) -> float:
     proxy.cut()
     world.wait(lambda: world.state(one, dpid) == "DISCONNECTED", "disconnected")
     proxy.resume()
-    return world.wait_live(one, [dpid]) - proxy.connected_s
+    return world.wait_live(one, [dpid]) - world.connected_s(one.lab.hosts[0])
 
 
 def _dump(env: dict[str, str]) -> float:
