@@ -125,6 +125,14 @@ class Audit:
         """Whether the dump shows a bridge that still runs somebody else's flows."""
         return any(cookie_kind(entry.cookie) is None for entry in self.others)
 
+    def lacks(self, kinds: frozenset[Kind]) -> bool:
+        """Whether a flow of these kinds is missing."""
+        return any(cookie_kind(cookie) in kinds for cookie in self._expected)
+
+    def lacks_flow(self, cookie: int) -> bool:
+        """Whether this flow is missing, or was not expected."""
+        return cookie in self._expected
+
     def findings(
         self, tables: Mapping[int, FlowTable], rejected: Collection[int], *, keep_learned: bool
     ) -> Findings | None:

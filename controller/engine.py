@@ -156,7 +156,6 @@ class Engine:
             host = replace(host, seen_address=event.address, seen_vtep=None)
         self._sight(host)
         self._succeed(host)
-        replica.greet()
         self._derivation.refresh_bridge(replica)
         self._prober.probe(replica, now_s)
         self._start_audit(replica, now_s)
@@ -284,6 +283,13 @@ class Engine:
 
     def _audited(self, replica: Replica, now_s: float) -> None:
         first = replica.state is State.AUDITING
+        if first and replica.needs_greeting():
+            replica.greet()
+            replica.drop_audit()
+            self._start_audit(replica, now_s)
+            return
+        if first:
+            self._probe_all_soon(now_s)
         if first and replica.is_foreign() and self._must_wait(replica, now_s):
             replica.holding = True
             replica.drop_audit()

@@ -28,7 +28,7 @@ from controller.bridges import METERS, Bridge, Egress, probe_flow
 from controller.events import DumpPart
 from controller.flow import Flow
 from controller.neighbours import nd_trial
-from controller.pipeline import cookie_kind
+from controller.pipeline import ND_RESPONDER_KINDS, cookie_kind
 from controller.tables import Buffer, FlowTable, Segment, Snapshot, Unit
 from controller.wire import decode, encode
 from topology.types import Dpid
@@ -121,6 +121,7 @@ class Replica:
         self.next_audit_s = now_s
         self.next_probe_s = now_s
         self.probe_turn = 0
+        self.greeted = False
         self.ears_open = False
         self.diff_waiters: list[Callable[[Findings], None]] = []
         self._behind: dict[int, None] = {}  # tables that moved on
@@ -131,7 +132,7 @@ class Replica:
         self._groups: dict[int, bytes] = {}
         self._groups_moved = False  # since the audit began
         self._audit: Audit | None = None
-        self._control: list[Buffer] = []
+        self._control: list[Buffer] = [encode.set_async()]
         self._barriers: dict[int, _Barrier] = {}
         self._committed: set[int] = set()
         self._addressed: dict[int, tuple[set[int], set[float]]] = {}  # port -> VTEPs, rounds
@@ -150,11 +151,26 @@ class Replica:
             out += self._catch_up()
         return out
 
+    def needs_greeting(self) -> bool:
+        """Whether the first dump shows a bridge that does not run this pipeline yet.
+
+        One without the probe flow is not heard of by probes. One without responders for neighbour
+        solicitations may be unable to hold them: that is tried before any bundle depends on it.
+        """
+        if self.greeted:
+            return False
+        self.greeted = True
+        assert self._audit is not None
+        probe = encode.cookie_of(encode.encode_flow(probe_flow(self.bridge.meters)))
+        if self._audit.lacks_flow(probe):
+            return True
+        self.ears_open = True
+        return self.bridge.nd and self._audit.lacks(ND_RESPONDER_KINDS)
+
     def greet(self) -> None:
         """Meters and the probe flow: harmless under whatever pipeline runs there still."""
-        self._control.append(encode.set_async())
-        if self.bridge.meters:
-            self._control.extend(encode.meter_mod(encode.ADD, meter) for meter in METERS)
+        assert self._audit is not None
+        self._mend_meters(self._audit)
         self._control.append(encode.encode_flow(probe_flow(self.bridge.meters)))
         for flow in map(encode.encode_flow, nd_trial()):
             self._control += (flow, encode.delete_of(flow))
