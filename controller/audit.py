@@ -100,7 +100,7 @@ class Audit:
                     unit = table.units.get(key)
                     if unit is not None and unit.owner == self._dpid:
                         expected.difference_update(cookies_of(unit.remote))
-                        expected.update(cookies_of(unit.local))
+                        expected.update(unit.local_cookies)
                 if len(keys) == SLICE_UNITS:
                     yield
         if self._skips:

@@ -6,7 +6,7 @@ place of the one with its key; tables log only what differs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import TypeAlias
@@ -146,22 +146,19 @@ class Derivation:
         for vm in vms:
             if vm.host in self.replicas:
                 self._refresh_service(self.replicas[vm.host], vni, mac)
-        if len(vms) == 1 or vms[0].host != vms[1].host:
-            self._joined_or_left(vni, [vm.host for vm in vms], vm_is_new=after is not None)
+        moved = len(vms) > 1 and vms[0].host != vms[1].host
+        if before is None or moved:
+            self._may_change_membership(vni, vms[-1].host, edge=1)
+        if after is None or moved:
+            self._may_change_membership(vni, vms[0].host, edge=0)
 
-    def _joined_or_left(self, vni: int, places: Sequence[Location], *, vm_is_new: bool) -> None:
-        """A VM came to the last of these places, and left the first: do they carry its network?"""
-        counts = [self.topology.vms_of_network_on(vni, place) for place in places]
-        edges = [0] * (len(places) - 1) + [1 if vm_is_new else 0]
-        changed = {
-            int(place)
-            for place, count, edge in zip(places, counts, edges, strict=True)
-            if count == edge
-            and isinstance(place, Dpid)
-            and not self.topology.carries_anyway(place, vni)
-        }
-        if changed:
-            self._joined.setdefault(vni, set()).update(changed)
+    def _may_change_membership(self, vni: int, place: Location, *, edge: int) -> None:
+        """A VM came (edge 1) or went (0): a host's first or last one changes what it carries."""
+        topology = self.topology
+        if topology.vms_of_network_on(vni, place) != edge or not isinstance(place, Dpid):
+            return
+        if not topology.carries_anyway(place, vni):
+            self._joined.setdefault(vni, set()).add(int(place))
 
     def _vip_changed(self, delta: Delta) -> None:
         vips = [fact for fact in (delta.before, delta.after) if isinstance(fact, Vip)]

@@ -158,16 +158,20 @@ def _where(topology: Topology, place: Location) -> tuple[bytes, ...]:
 def ip_recipe(topology: Topology, network: Network, ip: int) -> Recipe | None:
     """Who answers for an IP, for all hosts of its network: registered wins over learned."""
     vni = network.vni
-    address = Ip(ip)
+    address = ip if isinstance(ip, Ip) else Ip(ip)
     owner = owner_of(topology, vni, ip)
     if owner is None or not answers(network, owner):
         declared = isinstance(owner, Vm) or (vni, ip) in topology.vips
         if declared and network.unknown_arp == "drop" and network.subnet_of(address):
             return Recipe(None, Shape("known IP", 0, (address.is_v4,)), (address.packed,))
         return None
-    kind = "IP" if isinstance(owner, Vm) else "learned IP"
+    shapes = _IP if isinstance(owner, Vm) else _LEARNED_IP
     values = (owner.mac.to_bytes(6, "big"), address.packed)
-    return Recipe(_owner(owner), Shape(kind, 0, (address.is_v4,)), values)
+    return Recipe(_owner(owner), shapes[address.is_v4], values)
+
+
+_IP = {v4: Shape("IP", 0, (v4,)) for v4 in (False, True)}
+_LEARNED_IP = {v4: Shape("learned IP", 0, (v4,)) for v4 in (False, True)}
 
 
 def maker(network: Network, timing: Timing, shape: Shape) -> Maker:

@@ -63,6 +63,12 @@ class Unit:
         return self._local if self._mold is None else self._mold.pour_packed(self._local)
 
     @property
+    def local_cookies(self) -> list[int]:
+        if self._mold is None:
+            return cookies_of(self._local)
+        return self._mold.cookies(self._local)
+
+    @property
     def local_count(self) -> int:
         """How many flows the local side has."""
         return len(split(self._local)) if self._mold is None else len(self._mold)
@@ -384,8 +390,9 @@ class FlowTable:
         """The cookies of all that a switch should hold."""
         wanted = set(self.names)
         for key in self.owned(dpid):
-            wanted.difference_update(cookies_of(self.units[key].remote))
-        wanted.update(self.local_flows(dpid))
+            unit = self.units[key]
+            wanted.difference_update(cookies_of(unit.remote))
+            wanted.update(unit.local_cookies)
         return wanted
 
     def named(self, cookies: Iterable[int], dpid: int) -> Iterator[tuple[int, bytes]]:

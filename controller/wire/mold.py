@@ -89,6 +89,16 @@ class Mold:
         """The same from values that were joined."""
         return self.pour([values[cut] for cut in self._cuts])
 
+    def cookies(self, packed: bytes) -> list[int]:
+        """The cookies of the flows with these joined values."""
+        values = [packed[cut] for cut in self._cuts]
+        cookies = []
+        for head, hashed, _tail, body, pick in self._fillers:
+            name = hashed.copy()
+            name.update(body % pick(values))
+            cookies.append(int.from_bytes(head[_COOKIE.start :] + name.digest(), "big"))
+        return cookies
+
 
 def _mark(salt: bytes, index: int, width_bytes: int) -> bytes:
     """Bytes that stand nowhere else in a flow. The first one is no group address's."""
