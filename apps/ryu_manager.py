@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import resource
 import sys
 import warnings
@@ -19,6 +20,8 @@ from typing import NoReturn
 def main() -> None:
     """Patch, then hand over to Ryu's own main, with the same arguments."""
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+    # No name is looked up but those of addresses to listen on: a resolver would only take its time.
+    os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")
     import eventlet
 
     eventlet.monkey_patch()

@@ -96,27 +96,28 @@ class Audit:
             expected.update(table.names)
             owned = iter(table.owned(self._dpid))
             while keys := list(islice(owned, SLICE_UNITS)):
+                gone: list[int] = []
+                here: list[int] = []
                 for key in keys:
                     unit = table.units.get(key)
                     if unit is not None and unit.owner == self._dpid:
-                        expected.difference_update(cookies_of(unit.remote))
-                        expected.update(unit.local_cookies)
+                        gone += cookies_of(unit.remote)
+                        here += unit.local_cookies
+                expected.difference_update(gone)
+                expected.update(here)
                 if len(keys) == SLICE_UNITS:
                     yield
         if self._skips:
             self._expected = {c for c in expected if cookie_kind(c) not in self._skips}
 
     def _strike_off(self, body: bytes) -> None:
-        expected, entries = self._expected, 0
-        remove = expected.remove
+        there, remove = len(self._expected), self._expected.remove
         for cookie, start, end in decode.flow_names(body):
-            entries += 1
             try:
                 remove(cookie)
             except KeyError:
                 self.others.extend(decode.flow_entries(body[start:end]))
-                entries -= 1
-        self._seen += entries
+        self._seen += there - len(self._expected)
 
     # What came of it
 

@@ -363,9 +363,19 @@ class Derivation:
         followed = {vni for vni in replica.tables if vni >= 0}
         for vni in {*self.topology.networks_on(replica.dpid), *followed}:
             self._refresh_network(replica, vni)
-        for key in self.topology.vms_on(replica.dpid):
+        for key in self._served_on(replica):
             self._refresh_service(replica, *key)
         self.woken.add(replica.dpid)
+
+    def _served_on(self, replica: Replica) -> set[MacKey]:
+        """The VMs on a host that may have flows of their own there, or have some."""
+        topology = self.topology
+        served = {
+            key[1:] for key in replica.private.units if isinstance(key, tuple) and key[0] == "vm"
+        }
+        if topology.vips or any(network.dhcp for network in topology.networks.values()):
+            served |= set(topology.vms_on(replica.dpid))
+        return served
 
     def _refresh_vteps(self, replica: Replica, vteps: set[VtepIp]) -> None:
         egress = replica.egress = Egress.of(self.topology, replica.bridge)

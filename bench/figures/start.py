@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench import world
-from bench.figures.reconcile import GREETING_MAX
 from bench.harness import Broken, Report, Scale
+from topology.lab import Fabric
 
 TITLE = "Start with all VMs in the store, until every host is LIVE"
 
@@ -27,23 +28,34 @@ def measure(scale: Scale, report: Report) -> None:
             world.declare(one, host)
         vnis = world.networks(one, NETWORKS)
         world.register(one, world.spread(SHORT_VMS if scale.short else VMS, vnis, dpids))
-        for host, proxy in zip(hosts, proxies, strict=True):
-            world.point(host, proxy.target)
+        for host in hosts:
+            world.point(host, one.controller.target)
         world.wait_live(one, dpids)
         flows = [world.flow_count(host) for host in hosts]
         report.note(f"{HOSTS} hosts, {sum(flows):,} flows")
         for _turn in range(scale.rounds):
-            before = sum(proxy.flow_mods for proxy in proxies)
-            one.controller.kill()
-            for host in hosts:
-                world.settle(host)
-            began_s = time.monotonic()
-            ready_s = one.controller.start(ready_within_s=300)
-            report.sample(_OURS, world.wait_live(one, dpids) - began_s, "s")
+            ready_s, live_s = _restarted(one, dpids)
+            report.sample(_OURS, live_s, "s")
             report.sample(_READY, ready_s, "s")
-            sent = sum(proxy.flow_mods for proxy in proxies) - before
-            report.sample(_SENT, sent, "flow-mods")
-            if sent > GREETING_MAX * HOSTS or flows != [world.flow_count(host) for host in hosts]:
-                raise Broken(f"{sent} flow-mods to {HOSTS} bridges that hold all their flows")
+        # Once more, through relays that count: they would take their share of the cores above.
+        for host, proxy in zip(hosts, proxies, strict=True):
+            world.point(host, proxy.target)
+        world.wait_live(one, dpids)
+        before = sum(proxy.flow_mods for proxy in proxies)
+        _restarted(one, dpids)
+        sent = sum(proxy.flow_mods for proxy in proxies) - before
+        report.sample(_SENT, sent, "flow-mods")
+        if sent or flows != [world.flow_count(host) for host in hosts]:
+            raise Broken(f"{sent} flow-mods to {HOSTS} bridges that hold all their flows")
     report.goal("seconds until LIVE", lambda m: m[_OURS], at_most=5)
     report.goal(_SENT, lambda m: m[_SENT], at_most=0)
+
+
+def _restarted(one: Fabric, dpids: Sequence[str]) -> tuple[float, float]:
+    """Kill the controller and start it: seconds until REST answers, and until all are LIVE."""
+    one.controller.kill()
+    for host in one.lab.hosts:
+        world.settle(host)
+    began_s = time.monotonic()
+    ready_s = one.controller.start(ready_within_s=300)
+    return ready_s, world.wait_live(one, dpids) - began_s

@@ -49,7 +49,7 @@ def _none(_values: Sequence[bytes]) -> tuple[()]:
 class Mold:
     """``make`` gives the flows for values of these widths in bytes, which it gets as integers."""
 
-    __slots__ = ("_cuts", "_fillers", "_shapes")
+    __slots__ = ("_cuts", "_fillers", "_namers", "_shapes")
 
     def __init__(self, make: Callable[..., Sequence[Flow]], *width_bytes: int) -> None:
         ends = list(accumulate(width_bytes))
@@ -58,6 +58,10 @@ class Mold:
         flows = make(*map(_number, marks))
         self._shapes = tuple(_shape(flow, marks) for flow in flows)
         self._fillers = [shape.filler() for shape in self._shapes]
+        self._namers = [
+            (int.from_bytes(head[_COOKIE.start :], "big") << 48, hashed, body, pick)
+            for head, hashed, _tail, body, pick in self._fillers
+        ]
         others = [_mark(b"second", index, width) for index, width in enumerate(width_bytes)]
         wanted = b"".join(encode.encode_flow(flow) for flow in make(*map(_number, others)))
         if self.pour(others) != wanted:
@@ -93,10 +97,10 @@ class Mold:
         """The cookies of the flows with these joined values."""
         values = [packed[cut] for cut in self._cuts]
         cookies = []
-        for head, hashed, _tail, body, pick in self._fillers:
+        for kind, hashed, body, pick in self._namers:
             name = hashed.copy()
             name.update(body % pick(values))
-            cookies.append(int.from_bytes(head[_COOKIE.start :] + name.digest(), "big"))
+            cookies.append(kind | int.from_bytes(name.digest(), "big"))
         return cookies
 
 
