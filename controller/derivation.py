@@ -6,7 +6,7 @@ place of the one with its key; tables log only what differs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import TypeAlias
@@ -34,7 +34,6 @@ from controller.wire import encode
 from controller.wire.mold import Mold
 from topology.model import (
     Change,
-    Delta,
     Fact,
     Host,
     LearnedMac,
@@ -78,6 +77,15 @@ class Derivation:
         self._network_units: dict[int, dict[_Build, Unit]] = {}
         self._old_molds: dict[int, dict[Shape, _Molds]] = {}
 
+        self._changed: dict[type[Fact], Callable[[Fact | None, Fact | None], None]] = {
+            Vm: self._vm_changed,
+            LearnedMac: self._learned_changed,
+            Network: self._network_changed,
+            Host: self._host_changed,
+            Vtep: self._vtep_changed,
+            Vip: self._vip_changed,
+        }
+
     def spread(self, *, floods_of_all: bool = True) -> None:
         """Bring what follows from the last changes to the switches that it concerns.
 
@@ -108,27 +116,12 @@ class Derivation:
 
     def apply(self, change: Change) -> None:
         """Take one change of the facts, and put what follows from it into the tables."""
-        delta = self.topology.apply(change)
-        before, after = delta
+        before, after = self.topology.apply(change)
         if before == after:
             return
-        for fact in (after, before):
-            match fact:
-                case Vm():
-                    self._vm_changed(before, after)
-                case LearnedMac():
-                    self._learned_changed(before, after)
-                case Network():
-                    self._network_changed(fact.vni)
-                case Host():
-                    self._host_changed(delta, fact.dpid)
-                case Vtep():
-                    self._vtep_changed(fact)
-                case Vip():
-                    self._vip_changed(delta)
-                case _:
-                    continue
-            return
+        fact = before if after is None else after
+        assert fact is not None
+        self._changed[type(fact)](before, after)
 
     def _vm_changed(self, before: Fact | None, after: Fact | None) -> None:
         topology = self.topology
@@ -160,8 +153,8 @@ class Derivation:
         if not topology.carries_anyway(place, vni):
             self._joined.setdefault(vni, set()).add(int(place))
 
-    def _vip_changed(self, delta: Delta) -> None:
-        vips = [fact for fact in (delta.before, delta.after) if isinstance(fact, Vip)]
+    def _vip_changed(self, before: Fact | None, after: Fact | None) -> None:
+        vips = [fact for fact in (before, after) if isinstance(fact, Vip)]
         vni, ip = vips[0].key
         self._touch_ips(vni, {ip})
         for mac in {mac for vip in vips for mac in vip.macs}:
@@ -170,7 +163,9 @@ class Derivation:
             if vm is not None:
                 self._refresh_services(vni, mac, {int(vm.host)})
 
-    def _vtep_changed(self, vtep: Vtep) -> None:
+    def _vtep_changed(self, before: Fact | None, after: Fact | None) -> None:
+        vtep = before if after is None else after
+        assert isinstance(vtep, Vtep)
         place = vtep.location
         for key in (*self.topology.vms_on(place), *self.topology.learned_on(place)):
             self._touch_mac(*key)
@@ -196,7 +191,10 @@ class Derivation:
         if isinstance(after, LearnedMac):
             self.ages.note(after)
 
-    def _network_changed(self, vni: int) -> None:
+    def _network_changed(self, before: Fact | None, after: Fact | None) -> None:
+        network = before if after is None else after
+        assert isinstance(network, Network)
+        vni = int(network.vni)
         self._old_molds[vni] = self._molds.pop(vni, {})
         if vni in self.topology.networks:
             self.tables.setdefault(vni, FlowTable())
@@ -227,11 +225,10 @@ class Derivation:
             ips.update(ip for ip, _seen_s in (learned.ips if learned is not None else ()))
         return ips
 
-    def _host_changed(self, delta: Delta, dpid: int) -> None:
-        before, after = (
-            fact.vtep if isinstance(fact, Host) else None for fact in (delta.before, delta.after)
-        )
-        vtep_moved = before != after or delta.before is None or delta.after is None
+    def _host_changed(self, was: Fact | None, now: Fact | None) -> None:
+        dpid = next(fact.dpid for fact in (was, now) if isinstance(fact, Host))
+        before, after = (fact.vtep if isinstance(fact, Host) else None for fact in (was, now))
+        vtep_moved = before != after or was is None or now is None
         if vtep_moved:
             for key in (*self.topology.vms_on(dpid), *self.topology.learned_on(dpid)):
                 self._touch_mac(*key)

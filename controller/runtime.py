@@ -237,6 +237,7 @@ class Runtime:
 
     def packets_in(self, connection: Connection, packets: list[PacketIn]) -> None:
         self._handle(PacketsIn(int(connection.id), connection.epoch, packets))
+        self._heap.changed(len(packets))
 
     def pull(self, connection: Connection) -> list[Buffer]:
         replica = self.engine.replicas.get(int(connection.id))

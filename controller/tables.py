@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple, TypeAlias
 from weakref import ref
 
@@ -349,7 +348,7 @@ class FlowTable:
     def _steps(self, cursor: int, upto: int) -> dict[Hashable, Step]:
         """Every key changed after the cursor, once."""
         first: dict[Hashable, tuple[Unit, bool]] = {}
-        for key, before, renew in islice(self._log, cursor - self.start, upto - self.start):
+        for key, before, renew in self._log[cursor - self.start : upto - self.start]:
             there = first.get(key)
             if there is None:
                 first[key] = (before, renew)

@@ -706,6 +706,10 @@ class Topology:
         # Each renewal puts it behind those that were not renewed since.
         key = _list_in_network(self._learned_in, before, after)
         places = self._learned_at.setdefault(key[0], {})
+        if before is None and after is not None and not after.ips:
+            _join(self._learned_on, after.host, key)
+            _join(places, after.host, key)
+            return
         for entry, group in ((before, _leave), (after, _join)):
             if entry is not None:
                 group(self._learned_on, entry.host, key)
