@@ -85,6 +85,11 @@ class Audit:
             self._strike_off(self._parts.popleft())
         return bool(self._parts)
 
+    def stop(self) -> None:
+        """Let go of what is half done."""
+        self._expecting = None
+        self._parts.clear()
+
     @property
     def finished(self) -> bool:
         """Whether the whole dump is compared."""
@@ -146,7 +151,8 @@ class Audit:
             return None
         before, after = changed
         missing = self._expected - before
-        extra = [entry for entry in self.others if self._is_extra(entry, after, keep_learned)]
+        unjudged = after | before if self._live else after
+        extra = [entry for entry in self.others if self._is_extra(entry, unjudged, keep_learned)]
         if self._live:
             missing -= after  # was sent as it changed
         else:
@@ -175,7 +181,8 @@ class Audit:
                 if steps is None:
                     return None
                 for step in steps:
-                    before.update(cookies_of(step.before.side(self._dpid)))
+                    for unit in (step.before, *step.between):
+                        before.update(cookies_of(unit.side(self._dpid)))
                     after.update(cookies_of(step.after.side(self._dpid)))
         for key, table in tables.items():
             if key not in self._tables or self._tables[key][0] is not table:
@@ -184,8 +191,8 @@ class Audit:
             after = {cookie for cookie in after if cookie_kind(cookie) not in self._skips}
         return before, after
 
-    def _is_extra(self, entry: decode.FlowEntry, after: set[int], keep_learned: bool) -> bool:
-        if entry.cookie in after:
+    def _is_extra(self, entry: decode.FlowEntry, unjudged: set[int], keep_learned: bool) -> bool:
+        if entry.cookie in unjudged:
             return False
         soft = cookie_kind(entry.cookie) in LEARNED_KINDS - SOURCE_KINDS
         return not (keep_learned and soft and entry.hard_timeout_s)

@@ -6,6 +6,7 @@ place of the one with its key; tables log only what differs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
@@ -73,6 +74,8 @@ class Derivation:
         self._floods_due: set[int] = set()
         self._floods: dict[tuple[int, int], SharedFlood] = {}  # (VNI, flow-based port)
         self._vtep_tables: dict[tuple[int, ...], int] = {}  # flow-based ports -> table
+        self._vtep_keys = itertools.count(FIRST_VTEPS, -1)
+        self.next_rev = 0  # of tables that take the place of others: no receipt mixes them up
         self._molds: dict[int, dict[Shape, _Molds]] = {}
         self._network_units: dict[int, dict[_Build, Unit]] = {}
         self._old_molds: dict[int, dict[Shape, _Molds]] = {}
@@ -85,6 +88,12 @@ class Derivation:
             Vtep: self._vtep_changed,
             Vip: self._vip_changed,
         }
+
+    def drop(self, replica: Replica) -> None:
+        """A switch's connection is over."""
+        replica.leave()
+        del self.replicas[replica.dpid]
+        self.next_rev = max(self.next_rev, replica.private.rev + 1)
 
     def spread(self, *, floods_of_all: bool = True) -> None:
         """Bring what follows from the last changes to the switches that it concerns.
@@ -197,7 +206,8 @@ class Derivation:
         vni = int(network.vni)
         self._old_molds[vni] = self._molds.pop(vni, {})
         if vni in self.topology.networks:
-            self.tables.setdefault(vni, FlowTable())
+            if vni not in self.tables:
+                self.tables[vni] = FlowTable(self.next_rev)
             keys: set[MacKey] = {*self.topology.vms_in(vni), *self.topology.learned_in(vni)}
             for key in keys:
                 self._touch_mac(*key)
@@ -212,7 +222,9 @@ class Derivation:
         for key in self.topology.vms_in(vni):
             self._refresh_services(*key, (int(self.topology.vms[key].host),))
         if vni not in self.topology.networks:
-            self.tables.pop(vni, None)
+            gone = self.tables.pop(vni, None)
+            if gone is not None:
+                self.next_rev = max(self.next_rev, gone.rev + 1)
             for key in list(self.topology.learned_in(vni)):
                 self.apply(Remove(LearnedMac, key))
 
@@ -241,6 +253,9 @@ class Derivation:
             for replica in self.replicas.values():
                 if replica.dpid != dpid and not replica.egress.plain:
                     self._refresh_vteps(replica, moved)
+                for vtep in moved & self.topology.vteps.keys():
+                    self._refresh_vtep(replica, vtep)
+                    self.woken.add(replica.dpid)
         own = self.replicas.get(dpid)
         if own is not None:
             self.refresh_bridge(own)
@@ -400,9 +415,12 @@ class Derivation:
         ports = tuple(replica.egress.flow_ports)
         key = None
         if ports:
-            key = self._vtep_tables.setdefault(ports, FIRST_VTEPS - len(self._vtep_tables))
+            key = self._vtep_tables.get(ports)
+            if key is None:
+                key = self._vtep_tables[ports] = next(self._vtep_keys)
         for other in [vni for vni in replica.tables if vni <= FIRST_VTEPS and vni != key]:
             replica.unfollow(other)
+        self._drop_unused_vtep_tables(key)
         if key is None:
             return
         table = self.tables.get(key)
@@ -412,6 +430,12 @@ class Derivation:
                 if host.vtep is not None:
                     self._put_host_vtep(table, ports, host.vtep)
         replica.follow(key, table)
+
+    def _drop_unused_vtep_tables(self, wanted: int | None) -> None:
+        for ports, key in list(self._vtep_tables.items()):
+            if key != wanted and not self._cursors(key):
+                del self._vtep_tables[ports], self.tables[key]
+                self._floods.clear()
 
     def _refresh_host_vtep(self, vtep: VtepIp) -> None:
         for ports, key in self._vtep_tables.items():

@@ -130,8 +130,7 @@ class Engine:
             case Lost():
                 live = self.replicas.get(event.dpid)
                 if live is not None and live.epoch == event.epoch:
-                    live.leave()
-                    del self.replicas[event.dpid]
+                    self._derivation.drop(live)
                     self._effects.confirmed.add(event.dpid)
         self._derivation.spread(floods_of_all=isinstance(event, Tick | Committed))
         effects, self._effects = self._effects, Effects()
@@ -147,8 +146,9 @@ class Engine:
         ).with_ports(event.ports)
         former = self.replicas.get(event.dpid)
         if former is not None:
-            former.leave()
-        replica = Replica(event.epoch, event.peer, bridge, now_s)
+            self._derivation.drop(former)
+            self._effects.confirmed.add(event.dpid)
+        replica = Replica(event.epoch, event.peer, bridge, now_s, self._derivation.next_rev)
         replica.ports = dict(event.ports)
         self.replicas[event.dpid] = replica
         self._last_arrival_s = now_s
@@ -266,7 +266,14 @@ class Engine:
 
     def _work(self, replica: Replica, now_s: float) -> None:
         """Do a slice of an audit; the rest in turns of its own."""
-        if replica.work():
+        try:
+            more = replica.work()
+        except decode.Malformed as error:
+            self._effects.log.append(f"host {replica.dpid}: closed: {error}")
+            self._effects.close.add(replica.dpid)
+            replica.drop_audit()
+            more = False
+        if more:
             self._at_work[replica.dpid] = None
             return
         self._at_work.pop(replica.dpid, None)
@@ -300,8 +307,7 @@ class Engine:
             self._adopt(replica, found.extra, now_s)
             found = replica.findings(keep_learned=fresh)
         if found is None:
-            replica.drop_audit()
-            self._start_audit(replica, now_s)
+            self._audit_again(replica, now_s, at_once=first)
             return
         for waiter in replica.diff_waiters:
             waiter(found)
@@ -314,6 +320,15 @@ class Engine:
                 f" {len(found.extra)} extra; mended"
             )
         self._effects.wake.add(replica.dpid)
+
+    def _audit_again(self, replica: Replica, now_s: float, *, at_once: bool) -> None:
+        """Too much changed meanwhile: a live switch is not asked again and again."""
+        replica.rest(now_s)
+        replica.drop_audit()
+        if at_once:
+            self._start_audit(replica, now_s)
+        elif replica.diff_waiters:
+            replica.next_audit_s = now_s + 1.0
 
     def _adopt(self, replica: Replica, left: Iterable[decode.FlowEntry], now_s: float) -> None:
         """Learn back, from its own flows, what a host had taught before this controller started.
@@ -556,7 +571,9 @@ class Engine:
         """Have the switch dumped now; the waiter is called once with what the audit finds."""
         replica = self.replicas[dpid]
         replica.diff_waiters.append(waiter)
-        if replica.state is State.LIVE:
+        if replica.is_behind:
+            replica.next_audit_s = 0.0  # what was not sent yet is not missing
+        elif replica.state is State.LIVE:
             self._start_audit(replica, now_s)
         effects, self._effects = self._effects, Effects()
         effects.again = bool(self._at_work)

@@ -40,5 +40,5 @@ class Heap:
     def settle(self) -> None:
         """Collect what is young, a matter of milliseconds; the rest is looked at no more."""
         self._changes = 0
-        gc.collect(0)
+        gc.collect(1)
         gc.freeze()

@@ -100,7 +100,9 @@ class _Joining:
 class Replica:
     """One connection of one switch: what it has been sent, what it confirmed, what comes next."""
 
-    def __init__(self, epoch: int, address: str, bridge: Bridge, now_s: float) -> None:
+    def __init__(
+        self, epoch: int, address: str, bridge: Bridge, now_s: float, rev: int = 0
+    ) -> None:
         self.dpid = Dpid(bridge.dpid)
         self.epoch = epoch
         self.address = address
@@ -108,7 +110,7 @@ class Replica:
         self.egress = Egress({}, (), None)  # as derivation.py last saw it
         self.ports: dict[int, str] = {}
         self.state = State.WAITING
-        self.private = FlowTable()
+        self.private = FlowTable(rev)
         self.private.cursors[bridge.dpid] = -1
         self.tables: dict[int, FlowTable] = {PRIVATE: self.private}
         self.acked: dict[int, int] = {}
@@ -136,7 +138,7 @@ class Replica:
         self._barriers: dict[int, _Barrier] = {}
         self._committed: set[int] = set()
         self._addressed: dict[int, tuple[set[int], set[float]]] = {}  # port -> VTEPs, rounds
-        self._left: list[bytes] = []  # deletes of what another table may give anew
+        self._left: list[tuple[int, bytes]] = []  # tables, and deletes of what they gave
         self._conversations: dict[int, Conversation] = {}  # cookie -> key in the private table
         self._xid = 0
 
@@ -208,6 +210,7 @@ class Replica:
 
     def leave(self) -> None:
         """The connection is over."""
+        self.drop_audit()
         for table in self.tables.values():
             table.cursors.pop(self.dpid, None)
 
@@ -256,6 +259,7 @@ class Replica:
         self.acked.pop(vni, None)
         self._behind.pop(vni, None)
         self._joining.pop(vni, None)
+        self._skipped.pop(vni, None)
         cursor = table.cursors.pop(self.dpid, -1)
         if cursor < 0:
             return
@@ -263,7 +267,7 @@ class Replica:
         if held is None:
             self.next_audit_s = 0.0
         else:
-            self._left += [encode.delete_of(flow) for flow in held]
+            self._left += [(vni, encode.delete_of(flow)) for flow in held]
 
     def _catch_up(self) -> list[Buffer]:
         adds: list[Buffer] = []
@@ -277,20 +281,18 @@ class Replica:
             plus, minus = segment.for_host(self.dpid)
             adds += plus
             if key == PRIVATE:
-                self._left += [gone for part in minus for gone in encode.split(bytes(part))]
+                self._left += [(key, gone) for part in minus for gone in _split(part)]
+            elif self._conversations:
+                there = self.private.names
+                deletes += [g for part in minus for g in _split(part) if _cookie(g) not in there]
             else:
                 deletes += minus
             room -= len(segment.adds) + len(segment.deletes)
             if key not in self._joining:
                 revs[key] = self.tables[key].cursors[self.dpid]
-        if not adds and not deletes and not revs and not self._left:
+        left = self._settled_deletes()
+        if not adds and not deletes and not revs and not left:
             return []
-        left, self._left = self._left, []
-        if left and adds:
-            # A network that was left and joined again puts the same flow back; one that is made
-            # proactive gives all hosts what was some conversation's.
-            there = {cookie for part in adds for cookie in encode.cookies_of(bytes(part))}
-            left = [gone for gone in left if encode.cookie_of(gone) not in there]
         adds = self._takeable(adds)
         stale: list[int] = []
         if self.private.changed_groups:
@@ -300,6 +302,22 @@ class Replica:
         self._under_way += 1
         self._send_barrier(_Barrier(revs, tuple(stale), catches_up=True), out)
         return out
+
+    def _settled_deletes(self) -> list[bytes]:
+        """What is left behind goes last, when all that may take its place was sent.
+
+        A network that was left and joined again gives the same flow anew, as does a network made
+        proactive for what was some conversation's, and a table of VTEPs for another port.
+        """
+        if not self._left or self._behind:
+            return []
+        left, self._left = self._left, []
+        wanted: set[int] = set()
+        for key, table in self.tables.items():
+            wanted |= {cookie for _key, gone in left if (cookie := _cookie(gone)) in table.names}
+            own = [_cookie(gone) for of, gone in left if of == key and of != PRIVATE]
+            wanted |= {cookie for cookie, _add in table.named(own, self.dpid)}
+        return [gone for _key, gone in left if _cookie(gone) not in wanted]
 
     def _next_behind(self) -> int | None:
         """The table to send from next: a bridge's own flows last while it is filled."""
@@ -503,6 +521,8 @@ class Replica:
             self.next_audit_s = max(self.next_audit_s, now_s + pause_s)
 
     def drop_audit(self) -> None:
+        if self._audit is not None:
+            self._audit.stop()
         self._audit = None
 
     def is_stuck(self, now_s: float) -> bool:
@@ -633,3 +653,11 @@ class Replica:
         return not self.rejected or not any(
             any(self.tables[key].named(self.rejected, self.dpid)) for key, _rev in held
         )
+
+
+def _split(part: Buffer) -> list[bytes]:
+    return encode.split(bytes(part))
+
+
+def _cookie(message: bytes) -> int:
+    return encode.cookie_of(message)

@@ -99,18 +99,34 @@ def _encode(flows: Iterable[Flow]) -> bytes:
 
 
 NOTHING = Unit(None, b"")
+NOBODY = -1
+"""The dpid of no switch: it owns nothing."""
 
 
 class Step(NamedTuple):
-    """One key's way from a cursor to now. ``renew``: send it again even where it is the same."""
+    """One key's way from a cursor to now. ``renew``: send it again even where it is the same.
+
+    Whoever was sent a part of what came after an earlier cursor was sent units as they were then:
+    with several states ``between`` a switch may hold any of them, and is sent all of ``after``.
+    """
 
     before: Unit
     after: Unit
-    renew: bool
+    renew: bool = False
+    between: tuple[Unit, ...] = ()
 
     def mods(self, dpid: int) -> tuple[bytes, bytes]:
         """The adds and the exact deletes that bring one switch through it."""
-        return _difference(self.before.side(dpid), self.after.side(dpid), renew=self.renew)
+        before = self.before.side(dpid)
+        if self.between:
+            before = _united([self.before, *self.between], dpid)
+        return _difference(before, self.after.side(dpid), renew=self.renew or bool(self.between))
+
+    @property
+    def owners(self) -> list[int]:
+        """The switches whose side is not what all others are sent."""
+        units = (self.before, self.after, *self.between)
+        return list(dict.fromkeys(unit.owner for unit in units if unit.owner is not None))
 
 
 class Segment:
@@ -130,11 +146,9 @@ class Segment:
         self._own: dict[int, list[tuple[int, Step]]] = {}
         added = deleted = 0
         for index, step in enumerate(steps):
-            before, after, renew = step
-            if before is NOTHING:
-                plus, minus = after.remote, b""
-            else:
-                plus, minus = _difference(before.remote, after.remote, renew=renew)
+            before, after, _renew, between = step
+            simple = before is NOTHING and not between
+            plus, minus = (after.remote, b"") if simple else step.mods(NOBODY)
             if plus:
                 adds.append(plus)
                 added += len(plus)
@@ -143,10 +157,9 @@ class Segment:
                 deleted += len(minus)
             self._add_ends.append(added)
             self._delete_ends.append(deleted)
-            if after.owner is not None:
-                self._own.setdefault(after.owner, []).append((index, step))
-            if before.owner is not None and before.owner != after.owner:
-                self._own.setdefault(before.owner, []).append((index, step))
+            owners = [] if after.owner is None else [after.owner]
+            for owner in owners if simple else step.owners:
+                self._own.setdefault(owner, []).append((index, step))
         self.adds = b"".join(adds)
         self.deletes = b"".join(deletes)
 
@@ -199,7 +212,7 @@ class Snapshot:
         if made is None:
             keys = self._keys[index * SEGMENT_UNITS : (index + 1) * SEGMENT_UNITS]
             there = (self._units.get(key, NOTHING) for key in keys)
-            made = Segment(self.rev, [Step(NOTHING, unit, False) for unit in there])
+            made = Segment(self.rev, [Step(NOTHING, unit) for unit in there])
             self._made[index] = made
             if len(self._made) > _SNAPSHOT_SEGMENTS:
                 self._made.popitem(last=False)
@@ -236,14 +249,14 @@ class FlowTable:
         "units",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, rev: int = 0) -> None:
         self.units: dict[Hashable, Unit] = {}
         self.names: dict[int, Hashable] = {}
         self.groups: dict[int, bytes] = {}
         self.changed_groups: dict[int, None] = {}
         self.cursors: dict[int, int] = {}
-        self.rev = 0
-        self.start = 0  # the log holds every change after this revision
+        self.rev = rev
+        self.start = rev  # the log holds every change after this revision
         self._log: list[tuple[Hashable, Unit, bool]] = []
         self._trim_at = LOG_SLACK
         self._owned: dict[int, _Owned] = {}
@@ -347,17 +360,16 @@ class FlowTable:
 
     def _steps(self, cursor: int, upto: int) -> dict[Hashable, Step]:
         """Every key changed after the cursor, once."""
-        first: dict[Hashable, tuple[Unit, bool]] = {}
+        states: dict[Hashable, list[Unit]] = {}
+        renewed: set[Hashable] = set()
         for key, before, renew in self._log[cursor - self.start : upto - self.start]:
-            there = first.get(key)
-            if there is None:
-                first[key] = (before, renew)
-            elif renew and not there[1]:
-                first[key] = (there[0], True)
+            states.setdefault(key, []).append(before)
+            if renew:
+                renewed.add(key)
         units = self.units
         return {
-            key: Step(before, units.get(key, NOTHING), renew)
-            for key, (before, renew) in first.items()
+            key: Step(before, units.get(key, NOTHING), key in renewed, tuple(between))
+            for key, (before, *between) in states.items()
         }
 
     def steps(self, cursor: int) -> Collection[Step] | None:
@@ -365,13 +377,13 @@ class FlowTable:
         return None if cursor < self.start else self._steps(cursor, self.rev).values()
 
     def held_at(self, cursor: int, dpid: int) -> list[bytes] | None:
-        """What a switch at this cursor holds of the table; None when the log does not tell."""
+        """What a switch at this cursor may hold of the table; None when the log does not tell."""
         if cursor < self.start:
             return None
-        steps = self._steps(cursor, self.rev)
-        held = [unit.side(dpid) for key, unit in self.units.items() if key not in steps]
-        held += [step.before.side(dpid) for step in steps.values()]
-        return [flow for side in held for flow in split(side)]
+        sides = [unit.side(dpid) for unit in self.units.values()]
+        for step in self._steps(cursor, self.rev).values():
+            sides += [unit.side(dpid) for unit in (step.before, *step.between)]
+        return list(dict.fromkeys(flow for side in sides for flow in split(side)))
 
     # What a follower should hold
 
@@ -417,6 +429,11 @@ class FlowTable:
         """How many flows that is."""
         owned = self._owned.get(dpid)
         return len(self.names) + (0 if owned is None else owned.more)
+
+
+def _united(units: Iterable[Unit], dpid: int) -> bytes:
+    """All flows of a switch's sides of these units, each once."""
+    return b"".join(dict.fromkeys(flow for unit in units for flow in split(unit.side(dpid))))
 
 
 def _difference(before: bytes, after: bytes, *, renew: bool) -> tuple[bytes, bytes]:

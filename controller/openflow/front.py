@@ -105,7 +105,12 @@ class _Awake:
     def flush(self) -> None:
         """Send without ever waiting; many connections take several turns."""
         for _ in range(min(len(self._connections), FLUSHES_AT_ONCE)):
-            self._connections.popleft().flush()
+            connection = self._connections.popleft()
+            try:
+                connection.flush()
+            except Exception:
+                LOG.exception("%s: closed", connection)
+                connection.close()
         if self._connections:
             self._come_back()
 
@@ -194,8 +199,19 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 self._rest = buffers  # the sender meets it again, and ends
             if not self._rest and sum(map(len, buffers)) < MORE_BYTES:
                 return
+        self._rouse()
+
+    def _rouse(self) -> None:
+        """Have the sender look again, if it waits."""
         waiting, self._waiting = self._waiting, None
-        waiting.send()
+        if waiting is not None:
+            waiting.send()
+
+    def close(self) -> None:
+        """End the connection, also where the other end does not."""
+        super().close()
+        self._shut()
+        self._rouse()
 
     def _due(self) -> list[Buffer]:
         buffers: list[Buffer] = [self._outbox.popleft() for _ in range(len(self._outbox))]
@@ -278,6 +294,8 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 self._heard_s = time.monotonic()
                 buffer += data
                 self._take_messages(buffer)
+                if self._more_to_read:
+                    eventlet.sleep(0)  # a dump comes faster than it is read
         except (decode.Malformed, guard.Refused) as error:
             LOG.warning("%s: closed: %s", self, error)
             if isinstance(error, guard.TooOld):
@@ -289,8 +307,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             if self._announced:
                 self.listener.lost(self)
             self.set_state(DEAD_DISPATCHER)
-            if self._waiting is not None:
-                self._waiting.send()
+            self._rouse()
             with contextlib.suppress(OSError):
                 self.socket.close()
 
