@@ -5,7 +5,10 @@ from __future__ import annotations
 import pkgutil
 
 #: the order of the table; a figure that is not named here comes after these
-_ORDER = ("one_bridge", "one_post", "batch", "reconcile", "start", "restart")
+_ORDER = (
+    *("one_bridge", "drained", "one_post", "batch", "packet_ins"),
+    *("reconcile", "start", "restart", "growth", "memory"),
+)
 
 
 def names() -> list[str]:
