@@ -118,9 +118,10 @@ class Derivation:
                     self._refresh_flood(self.replicas[dpid], vni)
         for vni in self._moved:
             table = self.tables.get(vni)
-            for dpid in () if table is None else table.cursors:
-                self.replicas[dpid].moved_on(vni)
-                self.woken.add(dpid)
+            if table is not None:
+                self.woken.update(table.cursors)
+                for dpid in table.cursors:
+                    self.replicas[dpid].moved_on(vni)
         self._moved.clear()
 
     def apply(self, change: Change) -> None:

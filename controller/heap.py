@@ -10,7 +10,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-FEW, MANY = 20_000, 10
+FEW, MANY = 50_000, 10
 SETTLE_EVERY = 2_000
 """Changes of the facts, after which what is new is taken out of the collector's sight."""
 

@@ -47,6 +47,7 @@ DEAD_AFTER_S = 15.0
 OWN_STALL_S = 1.0
 UNREAD_MAX_BYTES = 4 << 20
 
+_PACKET_IN = bytes((encode.VERSION, encode.PACKET_IN))
 _EPOCHS = itertools.count(int(time.time() * 1000) & 0xFFFFFFFFFF)
 _FOR_RYU_TOO = {
     encode.FLOW_REMOVED: ofp_event.EventOFPFlowRemoved,
@@ -330,13 +331,23 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             return data
 
     def _take_messages(self, buffer: bytearray) -> None:
-        at = taken = 0
-        while len(buffer) - at >= 8:
-            length = guard.message_length(buffer, at)
-            if len(buffer) - at < length:
+        stream = bytes(buffer)
+        at, taken, end = 0, 0, len(stream)
+        while end - at >= 8:
+            ours = self.state == MAIN_DISPATCHER and stream[at : at + 2] == _PACKET_IN
+            length = stream[at + 2] << 8 | stream[at + 3] if ours else 0
+            if length < 8:
+                ours, length = False, guard.message_length(stream, at)
+            if end - at < length:
                 break
-            self._take(bytes(buffer[at : at + length]))
+            message = stream[at : at + length]
             at += length
+            if ours:
+                self._packets.append(decode.packet_in(message))
+                if self._others_hear(ofp_event.EventOFPPacketIn):
+                    self._hand_to_ryu(message)
+            else:
+                self._take(message)
             taken += 1
             if taken % MESSAGES_BEFORE_YIELD == 0:
                 self._hand_packets_over()
@@ -372,11 +383,6 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             self.listener.connected(self, self._first_ports)
 
     def _take_live(self, msg_type: int, message: bytes) -> None:
-        if msg_type == encode.PACKET_IN:
-            self._packets.append(decode.packet_in(message))
-            if self._others_hear(ofp_event.EventOFPPacketIn):
-                self._hand_to_ryu(message)
-            return
         self._hand_packets_over()
         value: Message | None = None
         xid = int.from_bytes(message[4:8], "big")

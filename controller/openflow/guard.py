@@ -48,7 +48,7 @@ class TooOld(Refused):
         return bytes((self._version,)) + error[1:]
 
 
-def message_length(buffer: bytearray, at: int) -> int:
+def message_length(buffer: bytes | bytearray, at: int) -> int:
     """The length of the message that begins here; Refused when it cannot be one."""
     if buffer[at : at + 2] == _TLS_BEGINS:
         raise Refused("it speaks TLS, and the controller has no ctl_privkey and ctl_cert")
