@@ -5,14 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from struct import Struct
 
 from bench.harness import Broken
 from controller.wire import decode, encode
 
 _AGGREGATE = 2
 _FLOWS_AT = 16  # of an aggregate reply's body: packets, octets, flows
-_DURATION = Struct("!H2xII")
 _HEADER_BYTES = 8
 _KIND_AT = 8
 # An envelope of a bundle: ONF's experimenter message 2301, the whole message from byte 24 on.
@@ -70,15 +68,6 @@ class Session:
         """How many flows the bridge holds, as dump-aggregate tells."""
         (body,) = self._stats(_AGGREGATE)
         return int.from_bytes(body[_FLOWS_AT : _FLOWS_AT + 4], "big")
-
-    def ages_s(self) -> list[float]:
-        """Seconds since each of its flows was added."""
-        ages = []
-        for body in self._stats(encode.MP_FLOW):
-            for _cookie, start, _end in decode.flow_names(body):
-                _size, seconds, nanoseconds = _DURATION.unpack_from(body, start)
-                ages.append(seconds + nanoseconds / 1e9)
-        return ages
 
     def _stats(self, kind: int) -> list[bytes]:
         self._xid += 1

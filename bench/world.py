@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any, TypeAlias
 from bench.harness import Broken
 from bench.openflow import bridge
 from bench.proxy import Proxy
+from bench.rest import must, ndjson
 from topology.lab import Answer, Fabric, Lab, LabHost, RestClient, netns
 from topology.lab.addressing import Vms
 
@@ -112,19 +112,13 @@ def register(one: Fabric, vms: Sequence[Body], query: str = "") -> None:
         answer(post_batch(one, ndjson(vms[at : at + _BATCH_VMS]), query), 201, 202)
 
 
-def ndjson(vms: Iterable[Body]) -> bytes:
-    return "\n".join(json.dumps(body) for body in vms).encode()
-
-
 def post_batch(one: Fabric, body: bytes, query: str = "") -> Answer:
     return one.rest.call("POST", f"/v1/vms/batch{query}", body, "application/x-ndjson")
 
 
 def answer(got: Answer, *statuses: int) -> Any:
     """The answer's body; Broken unless its status is 200 or one of these."""
-    if got.status not in (*statuses, 200):
-        raise Broken(f"REST answered {got.status}: {got.body}")
-    return got.body
+    return must(got, 200, *statuses).body
 
 
 def state(one: Fabric, host: str) -> str:
@@ -185,21 +179,6 @@ def proxy(one: Fabric, *, keep: bool = False) -> Proxy:
 def flow_count(host: LabHost) -> int:
     with bridge(host.ovs.rundir) as session:
         return session.flow_count()
-
-
-def check_untouched(hosts: Sequence[LabHost], flows: Sequence[int], for_s: float) -> int:
-    """How many flows are younger than that; Broken unless each host holds as many as it did.
-
-    A flow that is sent anew is young, whatever it was before.
-    """
-    young = 0
-    for host, before in zip(hosts, flows, strict=True):
-        with bridge(host.ovs.rundir) as session:
-            ages_s = session.ages_s()
-        if len(ages_s) != before:
-            raise Broken(f"{host.name} holds {len(ages_s)} flows, and held {before}")
-        young += sum(age_s < for_s for age_s in ages_s)
-    return young
 
 
 def settle(host: LabHost) -> None:

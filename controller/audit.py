@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 
 from controller.pipeline import LEARNED_KINDS, SOURCE_KINDS, Kind, cookie_kind
 from controller.tables import FlowTable
 from controller.wire import decode
 from controller.wire.encode import cookies_of
 
-SLICE_UNITS, SLICE_PARTS = 512, 8
-"""What is done before others get a turn: some milliseconds."""
+SLICE_PARTS = 8
+"""So many parts of a dump are compared before others get a turn: some milliseconds."""
 
 FRESH = 10
 """A bridge that lacks this many times what it has is filled, not mended."""
@@ -96,24 +95,10 @@ class Audit:
         return self._dumped and self._expecting is None and not self._parts
 
     def _expect(self) -> Iterator[None]:
-        expected = self._expected
-        for table, _rev in list(self._tables.values()):
-            expected.update(table.names)
-            owned = iter(table.owned(self._dpid))
-            while keys := list(islice(owned, SLICE_UNITS)):
-                gone: list[int] = []
-                here: list[int] = []
-                for key in keys:
-                    unit = table.units.get(key)
-                    if unit is not None and unit.owner == self._dpid:
-                        gone += cookies_of(unit.remote)
-                        here += unit.local_cookies
-                expected.difference_update(gone)
-                expected.update(here)
-                if len(keys) == SLICE_UNITS:
-                    yield
+        for table, _rev in self._tables.values():
+            yield from table.want(self._dpid, self._expected)
         if self._skips:
-            self._expected = {c for c in expected if cookie_kind(c) not in self._skips}
+            self._expected = {c for c in self._expected if cookie_kind(c) not in self._skips}
 
     def _strike_off(self, body: bytes) -> None:
         there, remove = len(self._expected), self._expected.remove

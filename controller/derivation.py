@@ -93,7 +93,11 @@ class Derivation:
         """A switch's connection is over."""
         replica.leave()
         del self.replicas[replica.dpid]
-        self.next_rev = max(self.next_rev, replica.private.rev + 1)
+        self._outlive(replica.private)
+
+    def _outlive(self, table: FlowTable) -> None:
+        """Whatever takes this table's place begins beyond its revisions."""
+        self.next_rev = max(self.next_rev, table.rev + 1)
 
     def spread(self, *, floods_of_all: bool = True) -> None:
         """Bring what follows from the last changes to the switches that it concerns.
@@ -104,9 +108,7 @@ class Derivation:
         for vni, changed in self._joined.items():
             self._floods_due.discard(vni)
             self._forget_floods(vni)
-            for dpid in changed & self.replicas.keys():
-                self._refresh_network(self.replicas[dpid], vni)
-                self._refresh_foreign(self.replicas[dpid], vni)
+            self._refresh_carriers(vni, changed)
             for dpid in self._cursors(vni) - changed:
                 self._refresh_flood(self.replicas[dpid], vni)
         self._joined.clear()
@@ -147,8 +149,7 @@ class Derivation:
         if topology.vips:
             self._touch_ips(vni, {vip.ip for vip in topology.vips_of(vni, mac)}.difference(ips))
         for vm in vms:
-            if vm.host in self.replicas:
-                self._refresh_service(self.replicas[vm.host], vni, mac)
+            self._refresh_service_at(vm.host, vni, mac)
         moved = len(vms) > 1 and vms[0].host != vms[1].host
         if before is None or moved:
             self._may_change_membership(vni, vms[-1].host, edge=1)
@@ -171,7 +172,7 @@ class Derivation:
             self._touch_mac(vni, mac)
             vm = self.topology.vms.get((vni, mac))
             if vm is not None:
-                self._refresh_services(vni, mac, {int(vm.host)})
+                self._refresh_service_at(vm.host, vni, mac)
 
     def _vtep_changed(self, before: Fact | None, after: Fact | None) -> None:
         vtep = before if after is None else after
@@ -217,15 +218,13 @@ class Derivation:
         del self._old_molds[vni]
         self._network_units.pop(vni, None)
         self._forget_floods(vni)
-        for dpid in {*self.topology.members(vni), *self._cursors(vni)} & self.replicas.keys():
-            self._refresh_network(self.replicas[dpid], vni)
-            self._refresh_foreign(self.replicas[dpid], vni)
+        self._refresh_carriers(vni, {*self.topology.members(vni), *self._cursors(vni)})
         for key in self.topology.vms_in(vni):
-            self._refresh_services(*key, (int(self.topology.vms[key].host),))
+            self._refresh_service_at(self.topology.vms[key].host, *key)
         if vni not in self.topology.networks:
             gone = self.tables.pop(vni, None)
             if gone is not None:
-                self.next_rev = max(self.next_rev, gone.rev + 1)
+                self._outlive(gone)
             for key in list(self.topology.learned_in(vni)):
                 self.apply(Remove(LearnedMac, key))
 
@@ -252,8 +251,11 @@ class Derivation:
                 self._forget_floods(vni)
                 self._floods_due.add(vni)
             for replica in self.replicas.values():
-                if replica.dpid != dpid and not replica.egress.plain:
+                if replica.dpid == dpid:
+                    continue
+                if not replica.egress.plain:
                     self._refresh_vteps(replica, moved)
+                    continue
                 for vtep in moved & self.topology.vteps.keys():
                     self._refresh_vtep(replica, vtep)
                     self.woken.add(replica.dpid)
@@ -450,15 +452,20 @@ class Derivation:
             unit = Unit.of(UnitFlows(host.dpid, host_vtep_flows(vtep, ports)))
         table.put(("vtep", vtep), unit)
 
+    def _refresh_carriers(self, vni: int, dpids: AbstractSet[int]) -> None:
+        """These hosts carry a network now, or no longer, or it has changed."""
+        for dpid in dpids & self.replicas.keys():
+            self._refresh_network(self.replicas[dpid], vni)
+            self._refresh_foreign(self.replicas[dpid], vni)
+
     def _refresh_foreign(self, replica: Replica, vni: int) -> None:
         for vtep in self.topology.foreign_in(vni):
             self._refresh_vtep(replica, vtep)
 
-    def _refresh_services(self, vni: int, mac: int, places: Iterable[int]) -> None:
-        for place in places:
-            replica = self.replicas.get(place)
-            if replica is not None:
-                self._refresh_service(replica, vni, mac)
+    def _refresh_service_at(self, place: Location, vni: int, mac: int) -> None:
+        replica = self.replicas.get(place)
+        if replica is not None:
+            self._refresh_service(replica, vni, mac)
 
     def _refresh_service(self, replica: Replica, vni: int, mac: int) -> None:
         network = self.topology.networks.get(vni)

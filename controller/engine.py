@@ -32,6 +32,7 @@ from controller.flow import Field
 from controller.learning import Limits
 from controller.packets import PacketIns
 from controller.pipeline import (
+    FOREIGN_KINDS,
     ND_RESPONDER_KINDS,
     PROBE_ETH_TYPE,
     PROBE_VNI,
@@ -63,9 +64,6 @@ from topology.types import Dpid, Ip, Location, Mac, Vlan, VtepIp
 
 ARRIVALS_S, ARRIVALS_HOLD_S = 1.5, 30.0
 """Hosts that connect closer together than this come as a group; and how long a group may take."""
-
-
-_FROM_FOREIGN = (Kind.TUNNEL_FOREIGN, Kind.TUNNEL_FOREIGN_NEIGHBOUR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +131,9 @@ class Engine:
                     self._derivation.drop(live)
                     self._effects.confirmed.add(event.dpid)
         self._derivation.spread(floods_of_all=isinstance(event, Tick | Committed))
+        return self._hand_over()
+
+    def _hand_over(self) -> Effects:
         effects, self._effects = self._effects, Effects()
         effects.again = bool(self._at_work)
         effects.wake |= self._derivation.woken
@@ -422,7 +423,7 @@ class Engine:
             if kind is Kind.PROBE_IN:
                 self._probed(replica, packet, frame, now_s)
                 continue
-            if kind in _FROM_FOREIGN:
+            if kind in FOREIGN_KINDS:
                 self._saw_foreign(replica, packet)
             take(replica, kind, packet, frame, now_s, effects)
 
@@ -575,10 +576,8 @@ class Engine:
             replica.next_audit_s = 0.0  # what was not sent yet is not missing
         elif replica.state is State.LIVE:
             self._start_audit(replica, now_s)
-        effects, self._effects = self._effects, Effects()
-        effects.again = bool(self._at_work)
-        effects.wake.add(dpid)
-        return effects
+        self._effects.wake.add(dpid)
+        return self._hand_over()
 
 
 def _conversation_of(

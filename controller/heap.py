@@ -38,7 +38,7 @@ class Heap:
             self.settle()
 
     def settle(self) -> None:
-        """Collect what is young, a matter of milliseconds; the rest is looked at no more."""
+        """Collect what came since, a matter of milliseconds; then look at it no more."""
         self._changes = 0
         gc.collect(1)
         gc.freeze()

@@ -15,7 +15,7 @@ from controller.flow import Field, Group, Output, SetField
 from controller.frames import Frame, untagged
 from controller.learning import NOTHING, Lesson, Limits, observe
 from controller.moves import Moves
-from controller.pipeline import DHCP_MAC, Kind
+from controller.pipeline import DHCP_MAC, FOREIGN_KINDS, Kind
 from controller.replica import Replica
 from controller.terms import ADVERTISEMENT, ARP_REQUEST, SOLICITATION, group_id, to_local_vlan
 from controller.wire import encode
@@ -23,7 +23,6 @@ from controller.wire.decode import PacketIn
 from topology.model import LearnedMac, Network, Put, Remove, Vm
 from topology.types import Ip, Mac, Vni
 
-_FROM_FOREIGN = (Kind.TUNNEL_FOREIGN, Kind.TUNNEL_FOREIGN_NEIGHBOUR)
 _UNKNOWN = (Kind.LOCAL_UNKNOWN, Kind.LOCAL_ARP, Kind.LOCAL_ND)
 
 
@@ -49,7 +48,7 @@ class PacketIns:
         network = self._topology.networks.get(packet.tun_id)
         if network is None:
             return
-        if kind in _FROM_FOREIGN:
+        if kind in FOREIGN_KINDS:
             self._from_foreign(network, packet, frame, now_s, effects)
             return
         if packet.in_port != replica.bridge.patch_port:

@@ -107,6 +107,9 @@ LEARNED_KINDS = frozenset(
 )
 """Flows of soft facts: all have a hard timeout, and a restarted controller leaves them to it."""
 
+FOREIGN_KINDS = frozenset({Kind.TUNNEL_FOREIGN, Kind.TUNNEL_FOREIGN_NEIGHBOUR})
+"""Copies of what a foreign VTEP sent."""
+
 SOURCE_KINDS = frozenset(
     {
         Kind.LOCAL_LEARNED,

@@ -11,9 +11,9 @@ LIVE      changes are sent as they come; from time to time an audit runs beside 
 A lost connection ends a replica; the next one starts from WAITING with a higher epoch.
 Nothing is sent from here: ``pull`` says what to send next, and the sender asks when it can send.
 
-Changes are plain flow-mods ended by a barrier: Open vSwitch takes them faster than a bundle, and
-each is a step from one right state to another. A bundle carries what an audit found, where flows of
-ours replace others: all at once or not at all.
+Changes are plain flow-mods ended by a barrier: they forward from the first one on, may be sent in
+parts, and each is a step from one right state to another. A bundle carries what an audit found,
+where flows of ours replace others: all at once or not at all.
 """
 
 from __future__ import annotations
@@ -284,7 +284,12 @@ class Replica:
                 self._left += [(key, gone) for part in minus for gone in _split(part)]
             elif self._conversations:
                 there = self.private.names
-                deletes += [g for part in minus for g in _split(part) if _cookie(g) not in there]
+                deletes += [
+                    gone
+                    for part in minus
+                    for gone in _split(part)
+                    if encode.cookie_of(gone) not in there
+                ]
             else:
                 deletes += minus
             room -= len(segment.adds) + len(segment.deletes)
@@ -311,13 +316,14 @@ class Replica:
         """
         if not self._left or self._behind:
             return []
-        left, self._left = self._left, []
+        left = [(encode.cookie_of(gone), key, gone) for key, gone in self._left]
+        self._left = []
         wanted: set[int] = set()
         for key, table in self.tables.items():
-            wanted |= {cookie for _key, gone in left if (cookie := _cookie(gone)) in table.names}
-            own = [_cookie(gone) for of, gone in left if of == key and of != PRIVATE]
-            wanted |= {cookie for cookie, _add in table.named(own, self.dpid)}
-        return [gone for _key, gone in left if _cookie(gone) not in wanted]
+            wanted.update(cookie for cookie, _key, _gone in left if cookie in table.names)
+            own = [cookie for cookie, of, _gone in left if of == key and of != PRIVATE]
+            wanted.update(cookie for cookie, _add in table.named(own, self.dpid))
+        return [gone for cookie, _key, gone in left if cookie not in wanted]
 
     def _next_behind(self) -> int | None:
         """The table to send from next: a bridge's own flows last while it is filled."""
@@ -346,17 +352,17 @@ class Replica:
         if cursor == table.rev:
             del self._behind[key]
             return None
-        segment_or_none = table.segment(cursor)
-        if segment_or_none is None:
+        upcoming = table.segment(cursor)
+        if upcoming is None:
             # It is further behind than the log reaches: an audit tells what it lacks.
             del self._behind[key]
             table.cursors[dpid] = self._skipped[key] = table.rev
             self.next_audit_s = 0.0
             return None
-        table.cursors[dpid] = segment_or_none.rev
-        if segment_or_none.rev == table.rev:
+        table.cursors[dpid] = upcoming.rev
+        if upcoming.rev == table.rev:
             del self._behind[key]
-        return segment_or_none
+        return upcoming
 
     def _takeable(self, adds: list[Buffer]) -> list[Buffer]:
         """Those that the switch has not refused, one by one or as a kind."""
@@ -366,7 +372,7 @@ class Replica:
         return [
             flow
             for part in adds
-            for flow in encode.split(bytes(part))
+            for flow in _split(part)
             if ((cookie := encode.cookie_of(flow)) not in rejected or rejected[cookie].trying)
             and cookie_kind(cookie) not in skips
         ]
@@ -433,10 +439,6 @@ class Replica:
         if self.bridge.skips:
             return len(self.wanted())
         return sum(table.count_for(self.dpid) for table in self.tables.values())
-
-    @property
-    def auditing(self) -> bool:
-        return self._audit is not None
 
     def start_audit(self, now_s: float) -> None:
         """Ask for meters, groups and flows. The first time, changes wait for what it finds."""
@@ -615,10 +617,9 @@ class Replica:
             return True
         if barrier.retry is not None:
             self._bundles_out -= 1
-        if barrier.retry is not None and barrier.bundle_id not in self._committed:
-            self._one_by_one(barrier)
-            return False
-        if barrier.bundle_id is not None:
+            if barrier.bundle_id not in self._committed:
+                self._one_by_one(barrier)
+                return False
             self._committed.discard(barrier.bundle_id)
         self._delete_groups(barrier.stale_groups)
         for cookie in barrier.tried:
@@ -657,7 +658,3 @@ class Replica:
 
 def _split(part: Buffer) -> list[bytes]:
     return encode.split(bytes(part))
-
-
-def _cookie(message: bytes) -> int:
-    return encode.cookie_of(message)

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple, TypeAlias
 from weakref import ref
 
 from controller.flow import Flow
 from controller.terms import UnitFlows
-from controller.wire.encode import cookies_of, delete_of, encode_flow, identity_of, split
+from controller.wire.encode import cookie_of, cookies_of, delete_of, encode_flow, identity_of, split
 from controller.wire.mold import Mold
 
 Buffer: TypeAlias = bytes | memoryview
@@ -27,6 +28,9 @@ LOG_SLACK = 1024
 
 SEGMENT_UNITS = 1024
 """So many units go into one segment: a millisecond's work, some 300 KB."""
+
+SLICE_UNITS = 512
+"""So many units of a switch's own are named before others get a turn: some milliseconds."""
 
 _SNAPSHOT_SEGMENTS = 8  # kept for other switches that join at the same time
 
@@ -399,12 +403,27 @@ class FlowTable:
 
     def wanted(self, dpid: int) -> set[int]:
         """The cookies of all that a switch should hold."""
-        wanted = set(self.names)
-        for key in self.owned(dpid):
-            unit = self.units[key]
-            wanted.difference_update(cookies_of(unit.remote))
-            wanted.update(unit.local_cookies)
+        wanted: set[int] = set()
+        for _slice in self.want(dpid, wanted):
+            pass
         return wanted
+
+    def want(self, dpid: int, wanted: set[int]) -> Iterator[None]:
+        """Put these cookies into a set, yielding after each slice; units may change in between."""
+        wanted.update(self.names)
+        owned = iter(self.owned(dpid))
+        while keys := list(islice(owned, SLICE_UNITS)):
+            elsewhere: list[int] = []
+            here: list[int] = []
+            for key in keys:
+                unit = self.units.get(key)
+                if unit is not None and unit.owner == dpid:
+                    elsewhere += cookies_of(unit.remote)
+                    here += unit.local_cookies
+            wanted.difference_update(elsewhere)
+            wanted.update(here)
+            if len(keys) == SLICE_UNITS:
+                yield
 
     def named(self, cookies: Iterable[int], dpid: int) -> Iterator[tuple[int, bytes]]:
         """Those of the cookies that a switch should hold here, with their add messages."""
@@ -413,7 +432,7 @@ class FlowTable:
             key = self.names.get(cookie)
             unit = None if key is None else self.units[key]
             if unit is not None and unit.owner != dpid:
-                yield cookie, next(add for add in split(unit.remote) if cookies_of(add) == [cookie])
+                yield cookie, next(add for add in split(unit.remote) if cookie_of(add) == cookie)
                 continue
             if local is None:
                 local = self.local_flows(dpid)

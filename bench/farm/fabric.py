@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 import time
@@ -13,9 +12,10 @@ from pathlib import Path
 
 from bench.farm.client import Farm
 from bench.harness import Broken
+from bench.rest import must
 from topology.lab.controller import Controller
 from topology.lab.process import Processes
-from topology.lab.rest import Answer, RestClient
+from topology.lab.rest import RestClient
 from topology.lab.state import LabState
 
 _REST_TIMEOUT_S = 600.0
@@ -41,13 +41,6 @@ def own_processes() -> Iterator[tuple[Processes, Path]]:
 
 def put(rest: RestClient, path: str, body: Mapping[str, object]) -> None:
     must(rest.put(path, body))
-
-
-def must(answer: Answer, *statuses: int) -> Answer:
-    """The answer, if it has one of these statuses (200, 201 without any)."""
-    if answer.status not in (statuses or (200, 201)):
-        raise Broken(f"REST answers {answer.status}: {answer.body}")
-    return answer
 
 
 class Fabric:
@@ -189,7 +182,3 @@ def vm(number: int, vni: int, dpid: str) -> dict[str, object]:
     mac += f":{number >> 8 & 0xFF:02x}:{number & 0xFF:02x}"
     ip = f"10.{number >> 16 & 0x7F}.{number >> 8 & 0xFF}.{number & 0xFF}"
     return {"vni": vni, "mac": mac, "host": dpid, "ips": [ip]}
-
-
-def as_ndjson(vms: Iterable[Mapping[str, object]]) -> bytes:
-    return b"".join(json.dumps(one).encode() + b"\n" for one in vms)

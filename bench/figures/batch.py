@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from bench import world
 from bench.harness import Broken, Report, Scale
 from bench.peers.ovn import ABSENT, ovn, present
+from bench.rest import ndjson
 from topology.lab import Fabric
 
 TITLE = "VMs by one batch, until on all hosts"
@@ -41,7 +42,7 @@ def _ours(count: int) -> float:
         # The network's own flows and groups are there before, as OVN's switch is.
         world.register(one, world.spread(HOSTS, vnis, dpids), "?wait=60")
         before = _flows(one)
-        body = world.ndjson(world.spread(count, vnis, dpids, first=HOSTS))
+        body = ndjson(world.spread(count, vnis, dpids, first=HOSTS))
         began_s = time.monotonic()
         world.answer(world.post_batch(one, body, "?wait=60"), 201)
         took_s = time.monotonic() - began_s

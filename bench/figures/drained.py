@@ -8,9 +8,10 @@ from typing import Any
 
 import msgpack
 
-from bench.farm.fabric import WAIT_MAX_S, Fabric, as_ndjson, must, vm
+from bench.farm.fabric import WAIT_MAX_S, Fabric, vm
 from bench.farm.sender import limit_s
 from bench.harness import Broken, Report, Scale
+from bench.rest import must, ndjson
 
 TITLE = "100 drained switches, 10,000 VMs in one network by batch, until the last barrier"
 
@@ -24,7 +25,7 @@ SAMPLE = 600
 FORMATS: Sequence[tuple[str, str, Callable[[list[dict[str, object]]], Any]]] = (
     ("vxlan-l2", "application/json", lambda vms: vms),
     ("vxlan-l2, msgpack", "application/msgpack", msgpack.packb),
-    ("vxlan-l2, NDJSON", "application/x-ndjson", as_ndjson),
+    ("vxlan-l2, NDJSON", "application/x-ndjson", ndjson),
 )
 LIMIT = "joined bytes, sent"
 

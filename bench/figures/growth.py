@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from bench.farm.fabric import WAIT_MAX_S, Fabric, must, vm
+from bench.farm.fabric import WAIT_MAX_S, Fabric, vm
 from bench.harness import Broken, Report, Scale
+from bench.rest import must
 
 TITLE = "one POST /v1/vms?wait= in a network of 10 hosts, with 10 and with 1,000 switches"
 

@@ -14,8 +14,6 @@ TITLE = "Reconcile of a bridge that holds the right flows"
 
 VMS = 33_333
 SHORT_VMS = 300
-#: flow-mods of a greeting, whatever the bridge holds; more than these are flows sent for nothing
-
 _OURS, _DIFF, _PEER = "ours, connect to LIVE", "ours, GET .../diff", "ovs-ofctl dump-flows"
 _SENT = "flow-mods sent"
 

@@ -194,10 +194,8 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 return
             try:
                 self._rest = _unsent(buffers, self.socket.fd.sendmsg(buffers[:IOV_MAX]))
-            except BlockingIOError:
-                self._rest = buffers
             except OSError:
-                self._rest = buffers  # the sender meets it again, and ends
+                self._rest = buffers  # it is full, or broken: the sender waits, or ends
             if not self._rest and sum(map(len, buffers)) < MORE_BYTES:
                 return
         self._rouse()
@@ -319,13 +317,13 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 with contextlib.suppress(TimeoutError):
                     return bytes(self.socket.recv(READ_BYTES))
         socket = self.socket.fd
-        if not self._more_to_read:
-            trampoline(socket, read=True)
         while True:
+            if not self._more_to_read:
+                trampoline(socket, read=True)
             try:
                 data: bytes = socket.recv(READ_BYTES)
             except BlockingIOError:
-                trampoline(socket, read=True)
+                self._more_to_read = False
                 continue
             self._more_to_read = len(data) == READ_BYTES
             return data

@@ -248,7 +248,7 @@ def test_an_audit_adds_the_last_tables_first(fabric):
 
 
 def test_an_empty_bridge_is_filled_without_a_bundle(fabric):
-    """There is nothing to be replaced, and Open vSwitch takes plain flow-mods faster."""
+    """There is nothing to be replaced, and plain flow-mods can be sent in parts."""
     fabric.register(fabric.vm(0))
     switch = fabric.switches[2]
     switch.restart()
