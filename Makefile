@@ -86,6 +86,7 @@ peers: install
 
 check: install ## lint, types, layering
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

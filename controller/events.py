@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from controller.happenings import Happening
 from controller.wire.decode import FlowRemoved, PacketIn, PortStatus, SwitchError
 from topology.model import Change, IpKey, MacKey
 from topology.types import Location, VtepIp
@@ -97,7 +98,8 @@ class Effects:
 
     Wake these switches' senders; store what was seen of these hosts, and who holds these virtual
     IPs; commit these registered VMs' moves; close these connections; tell who waits for these
-    switches' confirmation; log. ``again``: work is left over, come back with Continue.
+    switches' confirmation; log; tell listeners. ``again``: work is left over, come back with
+    Continue.
     """
 
     wake: set[int] = field(default_factory=set)
@@ -107,4 +109,5 @@ class Effects:
     close: set[int] = field(default_factory=set)
     confirmed: set[int] = field(default_factory=set)
     log: list[str] = field(default_factory=list)
+    happened: list[Happening] = field(default_factory=list)
     again: bool = False
