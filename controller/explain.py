@@ -75,15 +75,15 @@ def _subject(topology: Topology, vni: int, key: Hashable) -> str | None:
     """Whom a unit is about, in words."""
     match key:
         case ("mac", int(mac)):
-            return _station(topology, vni, mac)
+            return station_text(topology, vni, mac)
         case (int(of), "mac", int(mac)):
-            return f"talks to {_station(topology, of, mac)}"
+            return f"talks to {station_text(topology, of, mac)}"
         case ("ip", int(ip)):
             return f"{Ip(ip)}, VNI {vni}"
         case (int(of), "ip", int(ip)):
             return f"talks to {Ip(ip)}, VNI {of}"
         case ("vm", int(of), int(mac)):
-            return _station(topology, of, mac)
+            return station_text(topology, of, mac)
         case ("vtep", VtepIp() as vtep):
             host = topology.host_at(vtep)
             return f"VTEP {vtep}" if host is None else f"host {host.name or host.dpid}"
@@ -93,7 +93,8 @@ def _subject(topology: Topology, vni: int, key: Hashable) -> str | None:
     return None
 
 
-def _station(topology: Topology, vni: int, mac: int) -> str:
+def station_text(topology: Topology, vni: int, mac: int) -> str:
+    """A VM or learned MAC in words."""
     vm = topology.vms.get((vni, mac))
     named = f" {vm.name}" if vm is not None and vm.name else ""
     return f"{'VM' if vm else 'learned'}{named} {Mac(mac)}, VNI {vni}"

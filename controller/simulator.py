@@ -96,6 +96,12 @@ class SimulatedBridge:
             replica.private.groups,
         )
 
+    def install(self, flow: Flow, cookie: int) -> None:
+        """Hold one more flow, whoever made it."""
+        entries = self._entries(flow.table)
+        entries.append(_Entry(flow, cookie))
+        entries.sort(key=lambda entry: -entry.flow.priority)
+
     def lookup(self, table: int, fields: Mapping[Field, int]) -> _Entry | None:
         """The flow that a packet with these fields hits; Ambiguous if there are two."""
         found: _Entry | None = None
@@ -231,7 +237,8 @@ def _ip_fields(ip: IpHeader) -> dict[Field, int]:
 class SimulatedFabric:
     """Bridges and what their tunnel ports lead to, among it ``foreign`` VTEPs.
 
-    ``keyless`` ports know network 0 only.
+    ``keyless`` ports know network 0 only. ``elsewhere`` has the VTEPs of hosts where the journey is
+    not followed: a copy to one of them is noted, and that is all.
     """
 
     def __init__(
@@ -240,11 +247,14 @@ class SimulatedFabric:
         wiring: Wiring,
         keyless: Collection[tuple[int, int]] = (),
         foreign: Iterable[VtepIp] = (),
+        elsewhere: Mapping[VtepIp, Dpid] | None = None,
     ) -> None:
         self.bridges = {bridge.dpid: bridge for bridge in bridges}
         self.wiring = wiring
         self.keyless = keyless
+        self._elsewhere = frozenset(elsewhere.values()) if elsewhere else frozenset()
         self._at: dict[int, Location] = {vtep.low32: Foreign.at(vtep) for vtep in foreign}
+        self._at |= {vtep.low32: dpid for vtep, dpid in (elsewhere or {}).items()}
         for bridge in self.bridges.values():
             if bridge.vtep is not None:
                 self._at[_low32(bridge.vtep)] = bridge.dpid
@@ -359,7 +369,7 @@ class SimulatedFabric:
         journey.copies.append(UnderlayCopy(bridge.dpid, to, port, vni, packet))
         peer = self.bridges.get(to) if isinstance(to, Dpid) else None
         if peer is None or peer.vtep is None or bridge.vtep is None:
-            if not isinstance(to, Foreign):
+            if not isinstance(to, Foreign) and to not in self._elsewhere:
                 journey.lost.append(f"host {bridge.dpid}: nobody answers at the end of port {port}")
             return
         in_port = self._arrival_port(peer.dpid, bridge.dpid, vni)
@@ -406,11 +416,13 @@ def _punt(walker: _Walker, cookie: int, max_len_bytes: int) -> Punt:
     )
 
 
-def wired_by_facts(engine: Engine) -> dict[tuple[int, int], Far]:
-    """What is known of tunnel ports' other ends; unproven ports are left out."""
+def wired_by_facts(
+    engine: Engine, replicas: Iterable[Replica] | None = None
+) -> dict[tuple[int, int], Far]:
+    """What is known of tunnel ports' other ends, of all hosts or these; not of unproven ports."""
     wiring: dict[tuple[int, int], Far] = {}
-    for dpid, replica in engine.replicas.items():
-        egress = Egress.of(engine.topology, replica.bridge)
+    for replica in engine.replicas.values() if replicas is None else replicas:
+        dpid, egress = replica.dpid, Egress.of(engine.topology, replica.bridge)
         for vtep, port in egress.peers.items():
             host = engine.topology.host_at(VtepIp(vtep))
             if host is not None:
@@ -422,10 +434,12 @@ def wired_by_facts(engine: Engine) -> dict[tuple[int, int], Far]:
     return wiring
 
 
-def keyless_by_facts(engine: Engine) -> set[tuple[int, int]]:
+def keyless_by_facts(
+    engine: Engine, replicas: Iterable[Replica] | None = None
+) -> set[tuple[int, int]]:
     """The tunnel ports that are known to put every frame into network 0."""
     return {
-        (dpid, port)
-        for dpid, replica in engine.replicas.items()
+        (replica.dpid, port)
+        for replica in (engine.replicas.values() if replicas is None else replicas)
         for port in Egress.of(engine.topology, replica.bridge).keyless
     }

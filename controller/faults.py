@@ -1,0 +1,196 @@
+"""Faults in words: what keeps a packet from arriving, and the command that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from controller.flow import ofctl_actions, ofctl_match
+from controller.journey import Hop, Packet
+from controller.pipeline import Kind, Table, cookie_kind
+from controller.stations import Station, place_name
+from topology.model import Network, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """``cause`` is for programs, ``text`` for people; ``command`` mends it where one can."""
+
+    cause: str
+    text: str
+    command: str | None = None
+
+
+def foreign_flow(host: str, hop: Hop) -> Fault:
+    """A flow that nobody asked for takes the packet away."""
+    assert hop.flow is not None
+    flow = hop.flow
+    text = (
+        f"host {host}: a flow that is not this controller's takes the packet in table {flow.table}"
+        f" (priority {flow.priority}, {ofctl_match(flow.match) or 'any'}"
+        f" -> {ofctl_actions(flow)}); somebody else writes to br-tun"
+    )
+    return Fault(
+        "foreign-flow",
+        text,
+        f"ovs-ofctl -O OpenFlow13 del-flows br-tun cookie={hop.cookie:#x}/-1   # on {host}",
+    )
+
+
+def missing_flow(host: str, hop: Hop) -> Fault:
+    """A flow that should be there is not."""
+    if hop.flow is None:
+        return Fault("flow-missing", f"host {host}: table {hop.table.name} lacks its miss flow")
+    text = (
+        f"host {host}: a flow of table {hop.table.value} {hop.table.name} is missing or changed"
+        f" ({hop.why}: {ofctl_match(hop.flow.match) or 'any'}); somebody else"
+        " deleted or modified it, and the controller mends it when it notices"
+    )
+    return Fault("flow-missing", text, f"vxlanctl host diff {host}")
+
+
+def fault_of_loss(reason: str) -> Fault:
+    """The simulator's own words: a port that leads nowhere, nobody at the other end."""
+    return Fault("no-way", reason, "vxlanctl doctor")
+
+
+def fault_of_drop(
+    topology: Topology,
+    network: Network,
+    hop: Hop,
+    packet: Packet,
+    src: Station,
+    dst: Station | None,
+) -> Fault:
+    """Why a flow, or the want of one, drops the packet."""
+    host = place_name(topology, hop.dpid)
+    kind = None if hop.cookie is None else cookie_kind(hop.cookie)
+    name = f"network {network.name or network.vni}"
+    if kind in _POLICY:
+        cause, text, command = _POLICY[kind]
+        return Fault(
+            cause,
+            f"host {host}: {text.format(src=src, dst=dst, network=name)}",
+            command.format(src=src, dst=dst, vni=network.vni),
+        )
+    if kind in (Kind.TABLE_MISS, None):
+        miss = _MISSES.get(hop.table)
+        if miss is not None:
+            return miss(topology, network, hop, packet, host, dst)
+    return Fault("dropped", f"host {host}: {hop.why}", f"vxlanctl host flows {host}")
+
+
+_POLICY: dict[Kind | None, tuple[str, str, str]] = {
+    Kind.UNICAST_DROP: (
+        "unknown-unicast-dropped",
+        "{dst} is not known in {network}, which drops unknown unicast",
+        "vxlanctl vm add {dst} --vni {vni} --host HOST   # or unknown_unicast: flood",
+    ),
+    Kind.NEIGHBOUR_DROP: (
+        "unknown-address-dropped",
+        "no VM is registered with this address in {network}, which drops who-has for unknown"
+        " addresses of its subnets (unknown_arp: drop)",
+        "vxlanctl vm set NAME --vni {vni} --ip ADDRESS   # register the address",
+    ),
+    Kind.MULTICAST_DROP: (
+        "multicast-dropped",
+        "{network} drops multicast",
+        "vxlanctl network set {vni} --multicast flood",
+    ),
+    Kind.QUIET_DROP: (
+        "quiet",
+        "{network} keeps membership reports and router solicitations on their host (quiet)",
+        "vxlanctl network set {vni} --no-quiet",
+    ),
+    Kind.FORGED: (
+        "port-security",
+        "port security of {network}: {src} uses a MAC or IP that it is not registered with",
+        "vxlanctl vm set {src} --vni {vni} --ip ADDRESS   # register the address it uses",
+    ),
+    Kind.SOURCE_GUARD: (
+        "vm-elsewhere",
+        "{src} is registered on this very host, but its frame came through a tunnel: it runs on"
+        " another host than it is registered on",
+        "vxlanctl vm move {src} --vni {vni} --host HOST",
+    ),
+    Kind.UNICAST_LOCAL: (
+        "same-host",
+        "{dst} is registered on this host, so br-int has to deliver it; br-int floods it to"
+        " br-tun, so it does not know the VM: it is down, on another host, or on another VLAN",
+        "ovs-appctl fdb/show br-int",
+    ),
+}
+
+
+def _not_carried(
+    topology: Topology,
+    network: Network,
+    hop: Hop,
+    packet: Packet,
+    host: str,
+    _dst: Station | None,
+) -> Fault:
+    tag = "untagged frames" if packet.vlan is None else f"local VLAN {packet.vlan}"
+    if topology.is_member(hop.dpid, network.vni):
+        return Fault("flow-missing", f"host {host}: nothing takes {tag} in", "vxlanctl doctor")
+    return Fault(
+        "not-carried",
+        f"host {host} does not carry network {network.name or network.vni}: no VM of it is"
+        " registered there, so its frames are not taken in",
+        f"vxlanctl vm add MAC --vni {network.vni} --host {host}",
+    )
+
+
+def _unknown_vtep(
+    topology: Topology,
+    _network: Network,
+    hop: Hop,
+    packet: Packet,
+    host: str,
+    _dst: Station | None,
+) -> Fault:
+    return Fault(
+        "unknown-vtep",
+        f"host {host} drops what comes from a VTEP that it does not know as one of the fabric",
+        "vxlanctl doctor",
+    )
+
+
+def _no_member(
+    topology: Topology,
+    network: Network,
+    _hop: Hop,
+    _packet: Packet,
+    host: str,
+    _dst: Station | None,
+) -> Fault:
+    return Fault(
+        "not-carried",
+        f"host {host} does not carry network {network.name or network.vni}: what a tunnel brings"
+        " of it is dropped there",
+        f"vxlanctl vm add MAC --vni {network.vni} --host {host}",
+    )
+
+
+def _no_egress(
+    topology: Topology,
+    _network: Network,
+    hop: Hop,
+    _packet: Packet,
+    host: str,
+    dst: Station | None,
+) -> Fault:
+    vtep = None if dst is None or dst.place is None else topology.vtep_of(dst.place)
+    return Fault(
+        "no-tunnel-to-vtep",
+        f"host {host} has no tunnel port that leads to {vtep or 'that VTEP'}",
+        f"vxlanctl host show {host}   # its tunnel_ports; add one with remote_ip={vtep or 'flow'}",
+    )
+
+
+_MISSES: dict[Table, Callable[[Topology, Network, Hop, Packet, str, Station | None], Fault]] = {
+    Table.FROM_LOCAL: _not_carried,
+    Table.FROM_TUNNEL: _unknown_vtep,
+    Table.TO_LOCAL: _no_member,
+    Table.EGRESS: _no_egress,
+}
