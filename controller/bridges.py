@@ -22,6 +22,8 @@ from controller.flow import (
 )
 from controller.neighbours import arp_probes, dhcp_server_arp, nd_policy
 from controller.pipeline import (
+    ASK_MAC,
+    ASK_METER,
     LEARN_METER,
     MISS_PRIORITY,
     ND_RESPONDER_KINDS,
@@ -61,9 +63,10 @@ METERS = (
     Meter(LEARN_METER, 200, 400),
     Meter(PROBE_METER, 100, 200),
     Meter(SERVICE_METER, 500, 500),
+    Meter(ASK_METER, 50, 100),
 )
-"""Copies per second that one switch may send here: of unknown sources, of probes, and of what is
-to be answered (DHCP, solicitations, new conversations)."""
+"""Copies per second that one switch may send here: of unknown sources, of probes, of what is to
+be answered (DHCP, solicitations, new conversations), and of VMs' answers to the controller."""
 
 OFPP_MAX = 0xFFFFFF00
 
@@ -226,6 +229,8 @@ def port_flows(topology: Topology, bridge: Bridge, egress: Egress) -> Iterator[F
             PROBE_GUARD_PRIORITY,
             match((Field.IN_PORT, bridge.patch_port), (Field.ETH_DST, PROBE_MAC)),
         )
+        if bridge.meters:
+            yield ask_answer(bridge.patch_port)
     for port, _name in bridge.tunnel_ports:
         yield Flow(
             Kind.TUNNEL_IN,
@@ -241,6 +246,17 @@ def port_flows(topology: Topology, bridge: Bridge, egress: Egress) -> Iterator[F
     if bridge.trusting:
         for port in egress.unproven:
             yield _peer_port(UNPROVEN_PRIORITY, port, (Field.TUN_ID, 0))
+
+
+def ask_answer(patch_port: int) -> Flow:
+    """What a VM answers the controller, which asked whether it is there, goes to the controller."""
+    return Flow(
+        Kind.ASK_ANSWER,
+        Table.CLASSIFY,
+        PROBE_GUARD_PRIORITY,
+        match((Field.IN_PORT, patch_port), (Field.ETH_DST, ASK_MAC)),
+        (CopyToController(PACKET_IN_BYTES, ASK_METER),),
+    )
 
 
 def _peer_port(priority: int, port: int, *more: tuple[Field, int]) -> Flow:

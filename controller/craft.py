@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from struct import Struct, pack, unpack_from
 
 from controller import frames
@@ -15,6 +16,8 @@ _ARP = Struct("!HHBBH6sI6sI")
 _SOLICITED, _OVERRIDE = 1 << 30, 1 << 29
 _MIN_BYTES = 60
 _HEADER_BYTES = 14
+_ICMP, _ECHO_REPLY6 = 1, 129  # RFC 792; RFC 4443, 4.2
+_EXPERIMENT = 0x88B6  # IEEE 802 local experimental EtherType 2
 FRAME_MAX_BYTES = 9216
 
 
@@ -64,6 +67,15 @@ def from_bytes(data: bytes) -> Packet:
     return Packet(
         frame.eth_src, frame.eth_dst, vlan, frame.eth_type, frame.arp, frame.payload, frame.nd, ip
     )
+
+
+def harmless(packet: Packet) -> Packet:
+    """The packet as its receiver ignores it: an echo reply that nobody asked for (RFC 792)."""
+    if packet.ip is None:
+        return replace(packet, eth_type=_EXPERIMENT, payload=b"")
+    if packet.ip.src.is_v4:
+        return replace(packet, ip=replace(packet.ip, proto=_ICMP), payload=_summed(bytes(8), 2))
+    return replace(packet, ip=replace(packet.ip, proto=PROTO_ICMPV6, icmp_type=_ECHO_REPLY6))
 
 
 def _nd_bytes(nd: Nd) -> bytes:

@@ -29,6 +29,7 @@ from controller.events import (
     Tick,
 )
 from controller.flow import Field
+from controller.inquiries import Inquiries
 from controller.learning import Limits
 from controller.packets import PacketIns
 from controller.pipeline import (
@@ -88,6 +89,7 @@ class Engine:
         self._prober = Prober(self.topology, self.replicas, secret)
         self.packets = PacketIns(self._derivation, settings.limits)
         self._secret = secret
+        self.inquiries = Inquiries()
         self._effects = Effects()
         self._at_work: dict[int, None] = {}  # switches whose audits have more to do
         self._last_arrival_s = float("-inf")
@@ -129,6 +131,7 @@ class Engine:
                 live = self.replicas.get(event.dpid)
                 if live is not None and live.epoch == event.epoch:
                     self._derivation.drop(live)
+                    self.inquiries.forget(event.dpid)
                     self._effects.confirmed.add(event.dpid)
         self._derivation.spread(floods_of_all=isinstance(event, Tick | Committed))
         return self._hand_over()
@@ -148,6 +151,7 @@ class Engine:
         former = self.replicas.get(event.dpid)
         if former is not None:
             self._derivation.drop(former)
+            self.inquiries.forget(event.dpid)
             self._effects.confirmed.add(event.dpid)
         replica = Replica(event.epoch, event.peer, bridge, now_s, self._derivation.next_rev)
         replica.ports = dict(event.ports)
@@ -173,8 +177,9 @@ class Engine:
                     self._probe_all_soon(now_s)
                 self._effects.wake.add(replica.dpid)
             case DumpPart():
-                replica.take_dump(event.message)
-                self._work(replica, now_s)
+                if not self.inquiries.take(replica, event.message):
+                    replica.take_dump(event.message)
+                    self._work(replica, now_s)
             case BundleCommitted(bundle_id):
                 replica.bundle_committed(bundle_id)
             case decode.FlowRemoved(cookie, timed_out):
@@ -422,6 +427,9 @@ class Engine:
                 continue
             if kind is Kind.PROBE_IN:
                 self._probed(replica, packet, frame, now_s)
+                continue
+            if kind is Kind.ASK_ANSWER:
+                self.inquiries.hear(replica, packet, frame, now_s)
                 continue
             if kind in FOREIGN_KINDS:
                 self._saw_foreign(replica, packet)

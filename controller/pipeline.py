@@ -89,6 +89,7 @@ class Kind(IntEnum):
     UNICAST_PUNT = 56
     NEIGHBOUR_PUNT = 57
     ND_TRIAL = 58
+    ASK_ANSWER = 70
 
 
 LEARNED_KINDS = frozenset(
@@ -190,6 +191,7 @@ WHY: dict[Kind, str] = {
     Kind.DHCP_SERVER: "answers who-has for the DHCP responder's own address",
     Kind.UNICAST_PUNT: "no conversation yet: the controller installs it",
     Kind.NEIGHBOUR_PUNT: "no conversation yet: the controller looks the address up",
+    Kind.ASK_ANSWER: "a VM answers the controller, which asked whether it is there",
     Kind.ND_TRIAL: "asks the switch whether it can answer neighbour solicitations",
 }
 
@@ -272,6 +274,7 @@ WHOLE_FRAME_BYTES = 0xFFFF  # OFPCML_NO_BUFFER
 LEARN_METER = 1
 PROBE_METER = 2
 SERVICE_METER = 3
+ASK_METER = 4
 GROUP_BASE = COOKIE_OWNER << 24
 """A network's flood group is GROUP_BASE | VNI."""
 
@@ -280,6 +283,8 @@ PROBE_ETH_TYPE = 0x88B5  # IEEE 802 local experimental EtherType 1
 PROBE_VNI = 0xFFFFFF
 """Set on some probes: it arrives only where both tunnel ports take the VNI from the flow."""
 DHCP_MAC = Mac(0x02_76_78_6C_64_68)
+ASK_MAC = Mac(0x02_76_78_6C_61_73)
+"""Who asks VMs whether they are there; their answers come back by a flow of its own."""
 
 
 class PipelineError(ValueError):

@@ -197,6 +197,25 @@ class Replica:
         """Queue a message of no consequence to the tables, such as a packet-out."""
         self._control.append(message)
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether VMs can be asked through this bridge, and their answers come back."""
+        return self.bridge.patch_port is not None and self.bridge.meters
+
+    def named(self, cookies: Iterable[int]) -> dict[int, bytes]:
+        """Those of the cookies that it should hold, with their add messages."""
+        wanted = list(cookies)
+        found: dict[int, bytes] = {}
+        for table in self.tables.values():
+            found.update(table.named(wanted, self.dpid))
+        return found
+
+    def request_flows(self, cookie: int) -> int:
+        """Ask for the flows with this cookie; the xid of the answer."""
+        xid = self._next_xid()
+        self._control.append(encode.flow_request(xid, cookie))
+        return xid
+
     def follow(self, vni: int, table: FlowTable) -> None:
         """Follow a network's table from its beginning."""
         if vni not in self.tables:

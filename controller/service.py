@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from topology.draft import Draft
 from topology.model import Topology
+from topology.types import Vni
 
 T = TypeVar("T")
 
@@ -48,6 +49,21 @@ class HostStatus:
     tunnel_ports: tuple[TunnelPort, ...]
     flows: int
     nd_responder: str | None = None  # who answers neighbour solicitations: "switch", "controller"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What becomes of a packet from ``src`` to ``dst``, each a VM's name, MAC or IP.
+
+    ``kind`` is arp, nd, icmp, tcp or udp; ``frame`` a whole frame that the source sends.
+    """
+
+    src: str
+    dst: str
+    vni: Vni | None = None
+    kind: str | None = None
+    frame: bytes | None = None
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class Asked:
 class TracedHop:
     """One table that the packet passed, or one crossing of the underlay (no table)."""
 
-    host: str
+    dpid: Dpid
     host_name: str | None
     table: int | None
     table_name: str | None
@@ -63,6 +63,9 @@ class TracedHop:
     reason: str | None
     event: str
     """next, answer, deliver, tunnel, flood, controller, drop; or underlay, of a crossing."""
+    cookie: int | None = None
+    packets: int | None = None
+    """Of the live probe's frames, how many were counted here; None without a probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,13 @@ class Stage:
     hops: list[TracedHop] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
     fault: Fault | None = None
-    met: dict[Dpid, list[int]] = field(default_factory=dict)
-    """The cookies that it hit, by host."""
+    packet: Packet | None = None
+    probed: bool = False
+    """Whether it is one that a probe can stand for: unicast, from host to host."""
+
+    def met(self, dpid: Dpid) -> list[int]:
+        """The cookies of the flows that it hits on a host."""
+        return [hop.cookie for hop in self.hops if hop.cookie is not None and hop.dpid == dpid]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +153,7 @@ class Tracer:
             stages.append(self._walk("broadcast", self._broadcast(), asked.src, None))
         else:
             stages += self._stages(asked.src, asked.dst)
-        return Trace(asked, stages, self._verdict(stages))
+        return Trace(asked, stages, self.verdict(stages))
 
     def _cannot_begin(self) -> Fault | None:
         """Whatever keeps every packet of the question from being followed."""
@@ -255,7 +263,7 @@ class Tracer:
     # The walk
 
     def _walk(self, what: str, packet: Packet, src: Station, dst: Station | None) -> Stage:
-        stage = Stage(what)
+        stage = Stage(what, packet=packet)
         try:
             journey = self._journey(packet, src, dst, self._installed)
         except SimulationError as error:
@@ -291,8 +299,6 @@ class Tracer:
                 stage.hops.append(self._crossing(copies[hop.dpid]))
             last = hop.dpid
             stage.hops.append(self._hop(hop))
-            if hop.cookie is not None:
-                stage.met.setdefault(hop.dpid, []).append(hop.cookie)
         walked = {hop.dpid for hop in journey.hops}
         aside = [copy for copy in journey.copies if copy.to not in walked]
         for copy in aside if len(aside) == 1 else ():
@@ -323,6 +329,7 @@ class Tracer:
         elif isinstance(place, Foreign) and any(copy.to == place for copy in journey.copies):
             stage.outcome, stage.ok = f"leaves for {self._name(place)}", True
         elif place is not None and place in reached:
+            stage.probed = packet.eth_dst != BROADCAST and isinstance(src.place, Dpid)
             asked = " and is answered by itself" if packet.eth_dst == BROADCAST else ""
             stage.outcome, stage.ok = f"delivered on {self._name(place)}{asked}", True
         elif self._is_answered_here(journey):
@@ -385,7 +392,7 @@ class Tracer:
         if hop.flow is not None and hop.cookie is not None:
             view = _view(hop.flow, hop.cookie)
         return TracedHop(
-            str(hop.dpid),
+            hop.dpid,
             self._host_name(hop.dpid),
             int(hop.table),
             hop.table.name,
@@ -393,6 +400,7 @@ class Tracer:
             hop.why,
             self._reason(hop),
             _event(self._engine, hop),
+            hop.cookie,
         )
 
     def _crossing(self, copy: UnderlayCopy) -> TracedHop:
@@ -402,7 +410,7 @@ class Tracer:
         vtep = None if copy.to is None else topology.vtep_of(copy.to)
         where = f"VNI {copy.vni}, port {port}, to {vtep} ({self._name(copy.to)})"
         return TracedHop(
-            str(copy.sender),
+            copy.sender,
             self._host_name(copy.sender),
             None,
             None,
@@ -452,7 +460,8 @@ class Tracer:
             return f"{text}: heard {max(0, round(self._now_s - learned.seen_s))} s ago"
         return text
 
-    def _verdict(self, stages: Sequence[Stage]) -> str:
+    def verdict(self, stages: Sequence[Stage]) -> str:
+        """What came of all of them, in a sentence or two."""
         asked = self._asked
         for stage in stages:
             if stage.fault is not None:

@@ -277,6 +277,12 @@ def multipart_request(kind: int, xid: int) -> bytes:
     return message(MULTIPART_REQUEST, xid, pack("!HH4x", kind, 0) + bodies.get(kind, b""))
 
 
+def flow_request(xid: int, cookie: int) -> bytes:
+    """A request for the flows with exactly this cookie."""
+    body = pack("!B3xII4xQQ", 0xFF, ANY, ANY, cookie, ALL_ONES_64) + encode_match(())
+    return message(MULTIPART_REQUEST, xid, pack("!HH4x", MP_FLOW, 0) + body)
+
+
 def packet_out(actions: Sequence[Action], frame: bytes, in_port: int = OFPP_CONTROLLER) -> bytes:
     encoded = encode_actions(actions)
     head = pack("!IIH6x", NO_BUFFER, in_port, len(encoded))

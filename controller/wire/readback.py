@@ -26,7 +26,7 @@ from controller.flow import (
     Term,
 )
 from controller.wire import encode
-from controller.wire.decode import FIELDS, Malformed
+from controller.wire.decode import FIELDS, FlowEntry, Malformed
 
 _BY_HEADER = {field.header: field for field in Field}
 _GOTO_TABLE, _APPLY_ACTIONS = 1, 4
@@ -39,19 +39,42 @@ def read_flow(add: bytes) -> Flow:
     if add[25] != encode.ADD or int.from_bytes(add[2:4], "big") != len(add):
         raise Malformed("flow: not one add message")
     terms = read_match(add)
-    match_bytes = int.from_bytes(add[50:52], "big")
+    actions, goto = _read_instructions(add)
+    idle_timeout_s, hard_timeout_s, priority = unpack_from("!HHH", add, 26)
+    return Flow(add[9], add[24], priority, terms, actions, goto, hard_timeout_s, idle_timeout_s)
+
+
+def read_entry(entry: FlowEntry) -> Flow:
+    """The flow of a dump's entry, whoever made it; Malformed if it uses what ours never use.
+
+    An entry has its match where a flow-mod has it.
+    """
+    actions, goto = _read_instructions(entry.raw)
+    return Flow(
+        entry.cookie >> 48 & 0xFF,
+        entry.table,
+        entry.priority,
+        read_match(entry.raw),
+        actions,
+        goto,
+        entry.hard_timeout_s,
+        entry.idle_timeout_s,
+    )
+
+
+def _read_instructions(message: bytes) -> tuple[tuple[Action, ...], int | None]:
+    match_bytes = int.from_bytes(message[50:52], "big")
     actions: tuple[Action, ...] = ()
     goto: int | None = None
     at = encode.FLOW_MOD_FIXED_BYTES + match_bytes + -match_bytes % 8
-    for kind, body in _tlvs(add[at:], "instruction"):
+    for kind, body in _tlvs(message[at:], "instruction"):
         if kind == _GOTO_TABLE and len(body) == 4:
             goto = body[0]
         elif kind == _APPLY_ACTIONS:
             actions = read_actions(body[4:])
         else:
             raise Malformed(f"instruction type {kind}")
-    idle_timeout_s, hard_timeout_s, priority = unpack_from("!HHH", add, 26)
-    return Flow(add[9], add[24], priority, terms, actions, goto, hard_timeout_s, idle_timeout_s)
+    return actions, goto
 
 
 def read_match(add: bytes) -> Match:

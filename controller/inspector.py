@@ -1,0 +1,349 @@
+"""Answers questions about the running fabric: what it holds, what becomes of a packet, and why.
+
+It asks switches and VMs and waits for them, one greenlet for each question; nothing else waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+import eventlet
+from eventlet.event import Event as Signal
+from eventlet.timeout import Timeout
+
+from controller import craft, inquiries
+from controller.audit import Findings
+from controller.engine import Engine
+from controller.events import Effects
+from controller.explain import entry_view
+from controller.faults import Fault
+from controller.inquiries import Answer
+from controller.journey import Packet
+from controller.replica import Replica
+from controller.scene import Installed
+from controller.service import Question, TunnelStatus
+from controller.stations import BROADCAST_NAME, Station, find_destination, find_source, place_name
+from controller.trace import Asked, Stage, Trace, TracedHop, Tracer
+from controller.why import Presence, Why, answer
+from controller.wire import decode
+from controller.wire.readback import read_entry, read_flow
+from topology.errors import Conflict, InvalidValue
+from topology.model import MacKey
+from topology.types import Dpid, Ip, Vlan
+
+ANSWER_S: Final = 10.0
+"""So long a switch may take to tell what it holds."""
+
+ASK_S: Final = 0.7
+ASKS: Final = 2
+SECOND_ANSWER_S: Final = 0.15
+"""So long a second one who has the same address may take after the first."""
+
+PROBES: Final = 3
+COUNT_S: Final = (0.1, 0.4, 1.0)
+"""When counters are read after a probe: a datapath hands them over twice a second."""
+
+HOSTS_ASKED_MAX: Final = 256
+
+
+class Inspector:
+    """Asks on behalf of the API. ``carry_out`` takes the effects of what it has the engine do."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        now_s: Callable[[], float],
+        carry_out: Callable[[Effects], None],
+        since: Callable[[Iterable[MacKey]], Mapping[MacKey, str]],
+        tunnels: Callable[[int], list[TunnelStatus]],
+    ) -> None:
+        self._engine = engine
+        self._now_s = now_s
+        self._carry_out = carry_out
+        self._since = since
+        self._tunnels = tunnels
+
+    # What a switch holds
+
+    def findings(self, dpid: int) -> Findings:
+        """Ask a switch for its flows and compare; Conflict when it does not answer."""
+        if dpid not in self._engine.replicas:
+            raise Conflict(f"host {Dpid(dpid)} is not connected: its flows cannot be read")
+        found: Signal = Signal()
+
+        def send(findings: Findings) -> None:
+            if not found.ready():
+                found.send(findings)
+
+        self._carry_out(self._engine.request_diff(dpid, send, self._now_s()))
+        with Timeout(ANSWER_S, False):
+            findings: Findings = found.wait()
+            return findings
+        raise Conflict(f"host {Dpid(dpid)} did not answer within {ANSWER_S:.0f} s")
+
+    def count(self, dpid: int, cookies: Iterable[int]) -> dict[int, decode.FlowEntry]:
+        """Read flows by cookie; those that are not there are missing in the answer."""
+        replica = self._engine.replicas.get(dpid)
+        if replica is None:
+            raise Conflict(f"host {Dpid(dpid)} is not connected: its flows cannot be read")
+        found: Signal = Signal()
+
+        def send(entries: dict[int, decode.FlowEntry]) -> None:
+            if not found.ready():
+                found.send(entries)
+
+        self._engine.inquiries.count(replica, cookies, send)
+        self._wake(dpid)
+        with Timeout(ANSWER_S, False):
+            entries: dict[int, decode.FlowEntry] = found.wait()
+            return entries
+        raise Conflict(f"host {Dpid(dpid)} did not answer within {ANSWER_S:.0f} s")
+
+    def _installed(self, dpid: Dpid, met: Iterable[int]) -> Installed:
+        """How a bridge differs from what it should hold; of the flows met, their actions too."""
+        found = self.findings(dpid)
+        foreign, unread = [], []
+        for entry in found.extra:
+            try:
+                foreign.append((entry.cookie, read_entry(entry)))
+            except decode.Malformed:
+                view = entry_view(entry)
+                unread.append(f"table {view.table} priority {view.priority} {view.match or 'any'}")
+        missing = set(found.missing)
+        changed = {}
+        there = self.count(dpid, met)
+        wanted = self._engine.replicas[dpid].named(met)
+        for cookie, add in wanted.items():
+            entry = there.get(cookie)
+            if entry is None:
+                missing.add(cookie)
+                continue
+            try:
+                flow = read_entry(entry)
+            except decode.Malformed:
+                continue
+            should = read_flow(add)
+            if (flow.actions, flow.goto) != (should.actions, should.goto):
+                changed[cookie] = flow
+        return Installed(frozenset(missing), tuple(foreign), changed, tuple(unread))
+
+    def _wake(self, dpid: int) -> None:
+        effects = Effects()
+        effects.wake.add(dpid)
+        self._carry_out(effects)
+
+    # Trace
+
+    def trace(self, question: Question) -> Trace:
+        """What becomes of a packet: by what should be installed, or (live) by what is."""
+        asked = self._resolve(question)
+        return self._traced(asked, live=question.live)[0]
+
+    def _traced(self, asked: Asked, *, live: bool) -> tuple[Trace, Tracer]:
+        since = self._since(
+            [
+                (station.vni, station.mac)
+                for station in (asked.src, asked.dst)
+                if station is not None and station.registered and station.mac is not None
+            ]
+        )
+        tracer = Tracer(self._engine, asked, now_s=self._now_s(), since=since)
+        trace = tracer.trace()
+        connected = [dpid for dpid in tracer.hosts if dpid in self._engine.replicas]
+        if not live or not connected:
+            return trace, tracer
+        installed = {
+            dpid: self._installed(
+                dpid, [cookie for stage in trace.stages for cookie in stage.met(dpid)]
+            )
+            for dpid in connected
+        }
+        tracer = Tracer(
+            self._engine, asked, now_s=self._now_s(), since=since, installed=installed
+        )
+        trace = tracer.trace()
+        for stage in trace.stages:
+            if stage.probed and stage.packet is not None:
+                self._probe(stage, stage.packet)
+        return replace(trace, verdict=tracer.verdict(trace.stages)), tracer
+
+    def _resolve(self, question: Question) -> Asked:
+        topology = self._engine.topology
+        src = find_source(topology, question.src, question.vni)
+        dst = None
+        if question.dst and question.dst != BROADCAST_NAME:
+            dst = find_destination(topology, question.dst, src.vni)
+            if (dst.vni, dst.mac, dst.ip) == (src.vni, src.mac, src.ip) and dst.mac is not None:
+                raise InvalidValue("dst", f"{question.dst!r} is the source itself")
+        frame = None
+        if question.frame is not None:
+            frame = self._frame(question.frame, src)
+        elif not question.dst:
+            raise InvalidValue("dst", "is required: a VM's name, MAC or IP, or broadcast")
+        return Asked(src, dst, question.kind, frame)
+
+    def _frame(self, data: bytes, src: Station) -> Packet:
+        try:
+            packet = craft.from_bytes(data)
+        except craft.Unreadable as error:
+            raise InvalidValue("frame", str(error)) from error
+        network = self._engine.topology.networks[src.vni]
+        # As the VM sends it, it has no tag; br-int adds its network's.
+        return packet if packet.vlan is not None else replace(packet, vlan=network.vlan)
+
+    # Probes
+
+    def _probe(self, stage: Stage, packet: Packet) -> None:
+        """Send some frames as the VM would, and see how far the counters follow them."""
+        hops = [hop for hop in stage.hops if hop.cookie is not None]
+        origin = self._engine.replicas.get(hops[0].dpid)
+        if origin is None:
+            return
+        by_host: dict[Dpid, list[int]] = {}
+        for hop in hops:
+            by_host.setdefault(hop.dpid, []).append(hop.cookie or 0)
+        before = self._counted(by_host)
+        frame = craft.to_bytes(craft.harmless(packet))
+        for _ in range(PROBES):
+            inquiries.inject(origin, frame)
+        self._wake(origin.dpid)
+        grown: dict[tuple[Dpid, int], int] = {}
+        for pause_s in COUNT_S:
+            eventlet.sleep(pause_s)
+            after = self._counted(by_host)
+            grown = {at: count - before.get(at, 0) for at, count in after.items()}
+            if all(grown.get((hop.dpid, hop.cookie or 0), 0) >= PROBES for hop in hops):
+                break
+        stage.hops = [_with_packets(hop, grown) for hop in stage.hops]
+        self._judge_probe(stage, hops, grown)
+
+    def _counted(self, by_host: Mapping[Dpid, list[int]]) -> dict[tuple[Dpid, int], int]:
+        return {
+            (dpid, cookie): entry.packets
+            for dpid, cookies in by_host.items()
+            for cookie, entry in self.count(dpid, cookies).items()
+        }
+
+    def _judge_probe(
+        self, stage: Stage, hops: list[TracedHop], grown: Mapping[tuple[Dpid, int], int]
+    ) -> None:
+        """The first flow that did not count the probe's frames: there they were lost."""
+        topology = self._engine.topology
+        for last, hop in zip([None, *hops], hops, strict=False):
+            if grown.get((hop.dpid, hop.cookie or 0), 0) >= PROBES:
+                continue
+            stage.ok, stage.outcome = False, "lost"
+            name = place_name(topology, hop.dpid)
+            if last is not None and last.dpid != hop.dpid:
+                vtep = topology.vtep_of(hop.dpid)
+                stage.fault = Fault(
+                    "underlay",
+                    f"frames leave {place_name(topology, last.dpid)} for VTEP {vtep} and do not"
+                    f" arrive at {name}: the underlay loses them, or {vtep} is not {name}'s"
+                    " address",
+                    f"vxlanctl tunnels --host {name}; vxlanctl doctor",
+                )
+            else:
+                stage.fault = Fault(
+                    "flow-not-hit",
+                    f"host {name}: the frames of a probe do not reach table {hop.table_name}"
+                    f" ({hop.why})",
+                    f"vxlanctl host diff {name}",
+                )
+            return
+
+    # Why
+
+    def why(self, question: Question) -> Why:
+        """One sentence with evidence: facts, flows as installed, tunnels, and the VMs' own word."""
+        asked = self._resolve(replace(question, live=True))
+        trace, tracer = self._traced(asked, live=True)
+        tunnels = [
+            status
+            for dpid in tracer.hosts
+            for status in self._tunnels(dpid)
+            if status.peer in tracer.hosts
+        ]
+        presences = [
+            self.presence(station)
+            for station in (asked.dst, asked.src)
+            if station is not None and isinstance(station.place, Dpid)
+        ]
+        return answer(self._engine.topology, asked, trace, tunnels, presences)
+
+    def presence(self, station: Station) -> Presence:
+        """Whether a VM answers where it is said to be; if not, whether it does elsewhere."""
+        engine, topology = self._engine, self._engine.topology
+        ip = station.ip or next(iter(station.ips), None)
+        replica = engine.replicas.get(station.place or -1)
+        vlan = topology.networks[station.vni].vlan
+        if ip is None or replica is None or not replica.can_ask:
+            return Presence(station, asked=False)
+        here = self._ask([replica], ip, [vlan])
+        if here:
+            return Presence(station, answers=tuple(here), where=replica.dpid, vlan=vlan)
+        others = [tag for tag in self._vlans_on(replica) if tag != vlan]
+        astray = self._ask([replica], ip, others)
+        if astray:
+            return Presence(station, answers=tuple(astray), where=replica.dpid, vlan=vlan)
+        elsewhere = [
+            engine.replicas[dpid]
+            for dpid in self._hosts_to_ask(station)
+            if engine.replicas[dpid].can_ask
+        ]
+        found = self._ask(elsewhere, ip, [vlan])
+        where = found[0].dpid if found else None
+        return Presence(station, answers=tuple(found), where=where, vlan=vlan)
+
+    def _hosts_to_ask(self, station: Station) -> list[int]:
+        """Other connected hosts, those that carry the network first."""
+        engine = self._engine
+        members = set(engine.topology.members(int(station.vni)))
+        others = [dpid for dpid in engine.replicas if dpid != station.place]
+        others.sort(key=lambda dpid: dpid not in members)
+        return others[:HOSTS_ASKED_MAX]
+
+    def _vlans_on(self, replica: Replica) -> list[Vlan | None]:
+        topology = self._engine.topology
+        return list(dict.fromkeys(network.vlan for network in topology.networks.values()))[:512]
+
+    def _ask(
+        self, replicas: Iterable[Replica], ip: Ip, vlans: list[Vlan | None]
+    ) -> list[Answer]:
+        """Ask on all of these at once, more than once; the answers that came first."""
+        replicas = list(replicas)
+        if not replicas or not vlans:
+            return []
+        for _ in range(ASKS):
+            heard: Signal = Signal()
+
+            def hear(signal: Signal = heard) -> None:
+                if not signal.ready():
+                    signal.send()
+
+            asks = [
+                self._engine.inquiries.ask(replica, ip, vlans, self._now_s(), hear)
+                for replica in replicas
+            ]
+            for replica in replicas:
+                self._wake(replica.dpid)
+            try:
+                with Timeout(ASK_S, False):
+                    heard.wait()
+                    eventlet.sleep(SECOND_ANSWER_S)
+            finally:
+                for ask in asks:
+                    self._engine.inquiries.close(ask)
+            answers = [answer for ask in asks for answer in ask.answers]
+            if answers:
+                return answers
+        return []
+
+
+def _with_packets(hop: TracedHop, grown: Mapping[tuple[Dpid, int], int]) -> TracedHop:
+    if hop.cookie is None:
+        return hop
+    return replace(hop, packets=max(0, grown.get((hop.dpid, hop.cookie), 0)))
+

@@ -1,0 +1,188 @@
+"""Why does A not reach B: everything that is known, weighed, and said in one sentence.
+
+Pure. The order of the evidence is the order in which a packet needs things: names that mean
+somebody, hosts that are there, flows, tunnels, room for the packet, and a VM at the other end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from controller.faults import Fault
+from controller.inquiries import Answer
+from controller.service import TunnelStatus
+from controller.stations import Station, place_name
+from controller.trace import Asked, Trace
+from topology.model import Topology
+from topology.types import Dpid, Vlan
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One thing that was looked at. ``status``: ok, warning, error or unknown."""
+
+    what: str
+    status: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What a VM itself said when it was asked: ``where`` it answered, and on which local VLAN.
+
+    ``vlan`` is the one that its network has. Not asked: it has no IP, or its host is not here.
+    """
+
+    station: Station
+    asked: bool = True
+    answers: tuple[Answer, ...] = ()
+    where: Dpid | None = None
+    vlan: Vlan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """The answer: a sentence, its cause for programs, the way out, and what it rests on."""
+
+    reachable: bool
+    sentence: str
+    cause: str | None
+    command: str | None
+    evidence: Sequence[Evidence]
+
+
+def answer(
+    topology: Topology,
+    asked: Asked,
+    trace: Trace,
+    tunnels: Sequence[TunnelStatus],
+    presences: Sequence[Presence],
+    noticed: Sequence[tuple[Evidence, Fault]] = (),
+) -> Why:
+    """Weigh it all. ``noticed`` is what is known to be wrong with these hosts, VMs and networks."""
+    findings: list[tuple[Evidence, Fault | None]] = list(_of_trace(trace))
+    findings += [_of_tunnel(tunnel) for tunnel in tunnels]
+    findings += [_of_presence(topology, presence) for presence in presences]
+    findings += noticed
+    faults = [fault for _evidence, fault in findings if fault is not None]
+    fault = min(faults, key=_weight, default=None)
+    evidence = [found for found, _fault in findings]
+    if fault is None:
+        sentence = f"{asked.src} reaches {asked.dst}: {_reached(trace)}"
+        return Why(True, sentence, None, None, evidence)
+    sentence = f"{asked.src} does not reach {asked.dst}: {fault.text}"
+    return Why(False, sentence, fault.cause, fault.command, evidence)
+
+
+_ORDER = (
+    "different-networks",
+    "no-patch-port",
+    "no-tunnel-port",
+    "duplicate-mac",
+    "vm-elsewhere",
+    "vlan-mismatch",
+    "duplicate-ip",
+    "foreign-flow",
+    "flow-missing",
+    "wrong-vtep",
+    "tunnel-down",
+    "underlay",
+    "host-disconnected",
+    "no-tunnel-to-vtep",
+    "mtu",
+)
+"""What explains most comes first: a flow that is not hit because a port is gone is no cause."""
+
+
+def _weight(fault: Fault) -> int:
+    if fault.cause == "silent":
+        return len(_ORDER) + 1
+    return _ORDER.index(fault.cause) if fault.cause in _ORDER else len(_ORDER)
+
+
+def _of_trace(trace: Trace) -> Iterator[tuple[Evidence, Fault | None]]:
+    for stage in trace.stages:
+        if stage.fault is not None:
+            yield Evidence(stage.what, "error", stage.fault.text), stage.fault
+        else:
+            counted = [hop.packets for hop in stage.hops if hop.packets is not None]
+            proof = f"; a probe's {min(counted)} frames were counted all the way" if counted else ""
+            yield Evidence(stage.what, "ok" if stage.ok else "warning", stage.outcome + proof), None
+
+
+def _of_tunnel(tunnel: TunnelStatus) -> tuple[Evidence, Fault | None]:
+    name = tunnel.host_name or str(Dpid(tunnel.dpid))
+    peer = tunnel.peer_name or (tunnel.vtep if tunnel.peer is None else str(Dpid(tunnel.peer)))
+    what = f"tunnel {name} to {peer}"
+    if tunnel.state == "down":
+        seen = "never" if tunnel.last_seen_s is None else f"{tunnel.last_seen_s:.0f} s ago"
+        text = (
+            f"the tunnel from {name} to {peer} (VTEP {tunnel.vtep}) is down: its last probe came"
+            f" through {seen}"
+        )
+        fault = Fault("tunnel-down", text, f"ping {tunnel.vtep}   # on {name}; UDP 4789 let through?")
+        return Evidence(what, "error", text), fault
+    if tunnel.mtu_ok is False:
+        carried = "none" if tunnel.mtu_bytes is None else f"{tunnel.mtu_bytes} bytes"
+        text = (
+            f"IP packets of {tunnel.mtu_needed_bytes} bytes do not get from {name} to {peer}: the"
+            f" largest that came through has {carried}; small ones arrive, large ones vanish"
+        )
+        mtu_bytes = (tunnel.mtu_needed_bytes or 0) + 50
+        command = f"ip link set UNDERLAY mtu {mtu_bytes}   # between {name} and {peer}, or lower mtu"
+        return Evidence(what, "error", text), Fault("mtu", text, command)
+    if tunnel.state == "up":
+        rtt = "" if tunnel.rtt_s is None else f", {tunnel.rtt_s * 1000:.1f} ms"
+        mtu = "" if tunnel.mtu_bytes is None else f", carries {tunnel.mtu_bytes} bytes"
+        return Evidence(what, "ok", f"up{rtt}{mtu}"), None
+    return Evidence(what, "unknown", "not probed yet"), None
+
+
+def _of_presence(topology: Topology, presence: Presence) -> tuple[Evidence, Fault | None]:
+    station = presence.station
+    what, home = f"VM {station}", place_name(topology, station.place)
+    ip = station.ip or next(iter(station.ips), None)
+    if not presence.asked:
+        detail = "cannot be asked: it has no known IP, or its switch has no meters"
+        return Evidence(what, "unknown", detail), None
+    if not presence.answers:
+        text = (
+            f"{station} does not answer for {ip} on {home}, nor on any other host: it is down, has"
+            " another address, or its port is on a VLAN that no network uses"
+        )
+        command = f"ovs-vsctl --columns=name,tag list port; ovs-appctl fdb/show br-int   # on {home}"
+        return Evidence(what, "error", text), Fault("silent", text, command)
+    first = presence.answers[0]
+    if presence.where != station.place:
+        where = place_name(topology, presence.where)
+        text = (
+            f"{station} is {'registered' if station.registered else 'known'} on {home}, but"
+            f" answers on {where}"
+        )
+        command = f"vxlanctl vm move {station} --vni {station.vni} --host {where}"
+        return Evidence(what, "error", text), Fault("vm-elsewhere", text, command)
+    if first.vlan != presence.vlan:
+        text = (
+            f"{station} answers on {home} on {_tag(first.vlan)}, but its network, VNI"
+            f" {station.vni}, has {_tag(presence.vlan)}: its port has the wrong tag"
+        )
+        tag = f"tag={presence.vlan}" if presence.vlan else "tag=[]"
+        command = f"ovs-vsctl set port PORT_OF_{station} {tag}   # on {home}"
+        return Evidence(what, "error", text), Fault("vlan-mismatch", text, command)
+    macs = {heard.mac for heard in presence.answers}
+    if station.mac is not None and macs != {station.mac}:
+        others = ", ".join(str(mac) for mac in sorted(macs - {station.mac}))
+        text = f"{ip} is answered by {others} too, or instead of {station.mac}, on {home}"
+        command = f"vxlanctl vm list --ip {ip}; arping -D {ip}"
+        return Evidence(what, "error", text), Fault("duplicate-ip", text, command)
+    after = f"{first.after_s * 1000:.1f} ms"
+    return Evidence(what, "ok", f"answers for {ip} on {home} in {after}"), None
+
+
+def _tag(vlan: Vlan | None) -> str:
+    return "no VLAN" if vlan is None else f"local VLAN {vlan}"
+
+
+def _reached(trace: Trace) -> str:
+    return "; ".join(f"{stage.what} {stage.outcome}" for stage in trace.stages)
