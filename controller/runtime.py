@@ -16,7 +16,7 @@ from eventlet.event import Event as Signal
 from eventlet.queue import LightQueue
 from eventlet.timeout import Timeout
 
-from controller import explain
+from controller import explain, tunnel_views
 from controller.audit import Findings
 from controller.engine import Engine, Settings
 from controller.events import (
@@ -34,7 +34,15 @@ from controller.events import (
 from controller.heap import Heap
 from controller.openflow.front import Connection
 from controller.replica import Replica, State
-from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
+from controller.service import (
+    Applied,
+    Diff,
+    FlowView,
+    HostStatus,
+    Ticket,
+    TunnelPort,
+    TunnelStatus,
+)
 from controller.store.base import Store
 from controller.store.committer import Committer
 from controller.tables import Buffer
@@ -191,6 +199,16 @@ class Runtime:
                 " options:key=flow for the others"
             )
         return None
+
+    def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
+        replicas = self.engine.replicas
+        senders = sorted(replicas) if dpid is None else [dpid] if dpid in replicas else []
+        now_s = self.now_s()
+        return [
+            tunnel
+            for sender in senders
+            for tunnel in tunnel_views.tunnels_of(self.engine, replicas[sender], now_s)
+        ]
 
     def flows(self, dpid: int) -> list[FlowView]:
         return explain.flow_views(self.engine, dpid)

@@ -51,6 +51,31 @@ class HostStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelStatus:
+    """One direction between two VTEPs, as its probes found it; ``peer`` None: a foreign VTEP.
+
+    ``mtu_bytes``: the largest IP packet that came through, None while none was tried.
+    ``mtu_needed_bytes``: the largest MTU of a network that both ends carry.
+    """
+
+    dpid: int
+    host_name: str | None
+    vtep: str
+    peer: int | None
+    peer_name: str | None
+    port: int | None
+    port_name: str | None
+    state: str  # "up", "down" or "unknown"
+    rtt_s: float | None = None
+    last_seen_s: float | None = None  # ago
+    sent: int = 0
+    lost: int = 0
+    mtu_bytes: int | None = None
+    mtu_needed_bytes: int | None = None
+    mtu_ok: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FlowView:
     """A flow in ovs-ofctl syntax, with the reason it is there."""
 
@@ -101,6 +126,10 @@ class Service(Protocol):
         ...
 
     def host_status(self, dpid: int) -> HostStatus: ...
+
+    def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
+        """The tunnels of every connected host, or of one, by sender and far end."""
+        ...
 
     def flows(self, dpid: int) -> list[FlowView]:
         """What that bridge should hold, in table and priority order."""

@@ -15,6 +15,7 @@ from controller.api import (
     resources_hosts,
     resources_learned,
     resources_networks,
+    resources_tunnels,
     resources_vips,
     resources_vms,
     resources_vteps,
@@ -100,6 +101,7 @@ ROUTES: Final = (
         {"GET": resources_vips.show, "PUT": resources_vips.put, "DELETE": resources_vips.delete},
     ),
     Route("/v1/learned", {"GET": resources_learned.index}),
+    Route("/v1/tunnels", {"GET": resources_tunnels.index}),
 )
 
 
