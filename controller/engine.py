@@ -29,6 +29,7 @@ from controller.events import (
     Tick,
 )
 from controller.flow import Field
+from controller.happenings import Happening
 from controller.inquiries import Inquiries
 from controller.learning import Limits
 from controller.packets import PacketIns
@@ -42,12 +43,13 @@ from controller.pipeline import (
     Table,
     cookie_kind,
 )
-from controller.prober import Prober
+from controller.prober import BARRIER_XIDS, Prober
 from controller.refusals import explain
 from controller.replica import PRIVATE, Replica, State
 from controller.service import Applied, Ticket
 from controller.sources import learned_binding, learned_source
 from controller.terms import Timing
+from controller.tunnels import Tunnel
 from controller.wire import decode, encode
 from topology.model import (
     Change,
@@ -87,6 +89,7 @@ class Engine:
         self.tables = self._derivation.tables
         self.replicas = self._derivation.replicas
         self._prober = Prober(self.topology, self.replicas, secret)
+        self.tunnels = self._prober.tunnels
         self.packets = PacketIns(self._derivation, settings.limits)
         self._secret = secret
         self.inquiries = Inquiries()
@@ -132,6 +135,7 @@ class Engine:
                 if live is not None and live.epoch == event.epoch:
                     self._derivation.drop(live)
                     self.inquiries.forget(event.dpid)
+                    self.tunnels.lost(event.dpid)
                     self._effects.confirmed.add(event.dpid)
         self._derivation.spread(floods_of_all=isinstance(event, Tick | Committed))
         return self._hand_over()
@@ -156,6 +160,7 @@ class Engine:
         replica = Replica(event.epoch, event.peer, bridge, now_s, self._derivation.next_rev)
         replica.ports = dict(event.ports)
         self.replicas[event.dpid] = replica
+        self.tunnels.connected(event.dpid)
         self._last_arrival_s = now_s
         if event.address is not None and host.seen_address != event.address:
             host = replace(host, seen_address=event.address, seen_vtep=None)
@@ -169,6 +174,8 @@ class Engine:
         match event.message:
             case decode.PacketIn():
                 self._packets_in(replica, (event.message,), now_s)
+            case BarrierAnswered(xid) if xid & 0xFF000000 == BARRIER_XIDS:
+                self.tunnels.answered(replica.dpid, xid - BARRIER_XIDS, now_s)
             case BarrierAnswered(xid):
                 ears = replica.ears_open
                 if replica.barrier_answered(xid):
@@ -246,6 +253,7 @@ class Engine:
             replica.bridge = bridge
             self._derivation.refresh_bridge(replica)
             replica.connected_s = replica.next_probe_s = now_s
+            self.tunnels.replan((replica.dpid,))
 
     def _refused(self, replica: Replica, error: decode.SwitchError, now_s: float) -> None:
         refusal = explain(error)
@@ -451,6 +459,13 @@ class Engine:
             return
         self._saw_vtep(sender.dpid, packet.tun_src)
         self._saw_vtep(there.dpid, packet.tun_dst)
+        if probe.size_bytes:
+            risen = self.tunnels.arrived(
+                sender.dpid, there.dpid, probe.size_bytes, probe.sent_s, now_s
+            )
+            if risen is not None:
+                self._tunnel_changed(sender.dpid, risen)
+            return
         vtep = self.topology.hosts[there.dpid].vtep
         port_name = sender.ports.get(probe.port)
         if vtep is None or port_name is None:
@@ -517,6 +532,8 @@ class Engine:
             if now_s >= replica.next_probe_s:
                 self._prober.probe(replica, now_s)
                 self._effects.wake.add(replica.dpid)
+            if replica.ears_open and self.tunnels.due(replica.dpid, now_s):
+                self._watch(replica, now_s)
             if replica.is_stuck(now_s):
                 self._effects.log.append(f"host {replica.dpid} does not finish its dump of flows")
                 self._effects.close.add(replica.dpid)
@@ -528,6 +545,39 @@ class Engine:
                 and not replica.is_behind
             ):
                 self._start_audit(replica, now_s)
+
+    def _watch(self, replica: Replica, now_s: float) -> None:
+        """A host's turn at its tunnels."""
+        turn = self._prober.watch(replica, now_s)
+        self._effects.wake |= turn.ask
+        for tunnel in turn.changed:
+            self._tunnel_changed(replica.dpid, tunnel)
+        for tunnel in turn.short:
+            self._effects.log.append(
+                f"tunnel from {self._called(replica.dpid)} to {self._called(tunnel.peer.dpid)}:"
+                f" IP packets of {tunnel.peer.mtu_bytes} bytes do not come through"
+            )
+
+    def _tunnel_changed(self, dpid: int, tunnel: Tunnel) -> None:
+        there = tunnel.peer.dpid
+        state, trip_s = self.tunnels.state_of(tunnel), self.tunnels.round_trip_s(dpid, there)
+        self._effects.happened.append(
+            Happening(
+                "tunnel",
+                {
+                    "host": str(Dpid(dpid)),
+                    "host_name": self.topology.hosts[dpid].name,
+                    "vtep": str(tunnel.peer.vtep),
+                    "peer": str(Dpid(there)),
+                    "state": str(state),
+                    "rtt_ms": None if trip_s is None else round(trip_s * 1000, 3),
+                },
+            )
+        )
+
+    def _called(self, dpid: int) -> str:
+        host = self.topology.hosts.get(dpid)
+        return str(Dpid(dpid)) if host is None or host.name is None else host.name
 
     def _release(self, replica: Replica, now_s: float) -> None:
         """Take the bridge over: the ports are known, or will not be."""

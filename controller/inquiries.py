@@ -107,7 +107,14 @@ class Inquiries:
 
     # Who is there
 
-    def ask(self, replica: Replica, ip: Ip, vlans: Iterable[Vlan | None], now_s: float, heard: Callable[[], None]) -> Ask:
+    def ask(
+        self,
+        replica: Replica,
+        ip: Ip,
+        vlans: Iterable[Vlan | None],
+        now_s: float,
+        heard: Callable[[], None],
+    ) -> Ask:
         """Ask for this address on these local VLANs (None: untagged) of a host's br-int."""
         if len(self._asks) >= OPEN_MAX:
             raise Conflict("too many questions are open: ask again in a moment")

@@ -23,10 +23,10 @@ from controller.inquiries import Answer
 from controller.journey import Packet
 from controller.replica import Replica
 from controller.scene import Installed
-from controller.service import Question, TunnelStatus
+from controller.service import Question, TracedHop, TraceReport, TunnelStatus, WhyReport
 from controller.stations import BROADCAST_NAME, Station, find_destination, find_source, place_name
-from controller.trace import Asked, Stage, Trace, TracedHop, Tracer
-from controller.why import Presence, Why, answer
+from controller.trace import Asked, Stage, Trace, Tracer
+from controller.why import Presence, answer
 from controller.wire import decode
 from controller.wire.readback import read_entry, read_flow
 from topology.errors import Conflict, InvalidValue
@@ -113,15 +113,15 @@ class Inspector:
                 unread.append(f"table {view.table} priority {view.priority} {view.match or 'any'}")
         missing = set(found.missing)
         changed = {}
-        there = self.count(dpid, met)
+        there: Mapping[int, decode.FlowEntry] = self.count(dpid, met)
         wanted = self._engine.replicas[dpid].named(met)
         for cookie, add in wanted.items():
-            entry = there.get(cookie)
-            if entry is None:
+            held = there.get(cookie)
+            if held is None:
                 missing.add(cookie)
                 continue
             try:
-                flow = read_entry(entry)
+                flow = read_entry(held)
             except decode.Malformed:
                 continue
             should = read_flow(add)
@@ -136,10 +136,10 @@ class Inspector:
 
     # Trace
 
-    def trace(self, question: Question) -> Trace:
+    def trace(self, question: Question) -> TraceReport:
         """What becomes of a packet: by what should be installed, or (live) by what is."""
         asked = self._resolve(question)
-        return self._traced(asked, live=question.live)[0]
+        return self._traced(asked, live=question.live)[0].told()
 
     def _traced(self, asked: Asked, *, live: bool) -> tuple[Trace, Tracer]:
         since = self._since(
@@ -160,9 +160,7 @@ class Inspector:
             )
             for dpid in connected
         }
-        tracer = Tracer(
-            self._engine, asked, now_s=self._now_s(), since=since, installed=installed
-        )
+        tracer = Tracer(self._engine, asked, now_s=self._now_s(), since=since, installed=installed)
         trace = tracer.trace()
         for stage in trace.stages:
             if stage.probed and stage.packet is not None:
@@ -256,9 +254,11 @@ class Inspector:
 
     # Why
 
-    def why(self, question: Question) -> Why:
+    def why(self, question: Question) -> WhyReport:
         """One sentence with evidence: facts, flows as installed, tunnels, and the VMs' own word."""
-        asked = self._resolve(replace(question, live=True))
+        asked = self._resolve(question)
+        if asked.dst is None or asked.frame is not None:
+            raise InvalidValue("dst", "why is about one destination: a VM's name, MAC or IP")
         trace, tracer = self._traced(asked, live=True)
         tunnels = [
             status
@@ -309,9 +309,7 @@ class Inspector:
         topology = self._engine.topology
         return list(dict.fromkeys(network.vlan for network in topology.networks.values()))[:512]
 
-    def _ask(
-        self, replicas: Iterable[Replica], ip: Ip, vlans: list[Vlan | None]
-    ) -> list[Answer]:
+    def _ask(self, replicas: Iterable[Replica], ip: Ip, vlans: list[Vlan | None]) -> list[Answer]:
         """Ask on all of these at once, more than once; the answers that came first."""
         replicas = list(replicas)
         if not replicas or not vlans:
@@ -346,4 +344,3 @@ def _with_packets(hop: TracedHop, grown: Mapping[tuple[Dpid, int], int]) -> Trac
     if hop.cookie is None:
         return hop
     return replace(hop, packets=max(0, grown.get((hop.dpid, hop.cookie), 0)))
-

@@ -3,6 +3,8 @@
 OpenFlow does not say a tunnel port's remote_ip. A probe leaves by packet-out; whoever gets it is at
 the other end, and the outer addresses are both hosts' VTEPs. A blank probe (no tun_dst set) arrives
 only through a port with one peer; one addressed to a VTEP arrives also through a flow-based port.
+
+A sized probe asks something else: whether a packet of that size comes through (tunnels.py).
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ from struct import Struct
 
 from controller.pipeline import PROBE_ETH_TYPE, PROBE_MAC
 
-_BODY = Struct("!4sBQIQd")
+_BODY = Struct("!4sBQIQdH")
 _MAGIC = b"vxl2"
 _MAC_BYTES = 16
 _SOURCE_MAC = PROBE_MAC
 _MIN_FRAME_BYTES = 60
+_ETHERNET_BYTES = 14
 
 _ADDRESSED, _KEYED = 1, 2
 
@@ -28,6 +31,7 @@ class Probe:
     """Sent by dpid on connection ``epoch`` out of port at sent_s, addressed to a VTEP or blank.
 
     ``keyed``: it was sent in PROBE_VNI; a port without ``key=flow`` makes network 0 of that.
+    ``size_bytes``: what its Ethernet frame carries, padding included; 0 where that does not matter.
     """
 
     dpid: int
@@ -36,6 +40,7 @@ class Probe:
     sent_s: float
     addressed: bool
     keyed: bool = False
+    size_bytes: int = 0
 
 
 def encode(probe: Probe, secret: bytes) -> bytes:
@@ -47,11 +52,12 @@ def encode(probe: Probe, secret: bytes) -> bytes:
         probe.port,
         probe.epoch,
         probe.sent_s,
+        probe.size_bytes,
     )
     seal = blake2b(body, key=secret, digest_size=_MAC_BYTES).digest()
     header = PROBE_MAC.to_bytes(6, "big") + _SOURCE_MAC.to_bytes(6, "big")
     frame = header + PROBE_ETH_TYPE.to_bytes(2, "big") + body + seal
-    return frame.ljust(_MIN_FRAME_BYTES, b"\0")
+    return frame.ljust(max(_MIN_FRAME_BYTES, _ETHERNET_BYTES + probe.size_bytes), b"\0")
 
 
 def decode(payload: bytes, secret: bytes) -> Probe | None:
@@ -62,7 +68,8 @@ def decode(payload: bytes, secret: bytes) -> Probe | None:
         return None
     if not compare_digest(seal, blake2b(body, key=secret, digest_size=_MAC_BYTES).digest()):
         return None
-    magic, flags, dpid, port, epoch, sent_s = _BODY.unpack(body)
+    magic, flags, dpid, port, epoch, sent_s, size_bytes = _BODY.unpack(body)
     if magic != _MAGIC:
         return None
-    return Probe(dpid, port, epoch, sent_s, bool(flags & _ADDRESSED), bool(flags & _KEYED))
+    addressed, keyed = bool(flags & _ADDRESSED), bool(flags & _KEYED)
+    return Probe(dpid, port, epoch, sent_s, addressed, keyed, size_bytes)

@@ -16,8 +16,7 @@ from eventlet.event import Event as Signal
 from eventlet.queue import LightQueue
 from eventlet.timeout import Timeout
 
-from controller import explain
-from controller.audit import Findings
+from controller import explain, tunnel_views
 from controller.engine import Engine, Settings
 from controller.events import (
     Committed,
@@ -32,16 +31,28 @@ from controller.events import (
     Tick,
 )
 from controller.heap import Heap
+from controller.inspector import Inspector
 from controller.openflow.front import Connection
 from controller.replica import Replica, State
-from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
+from controller.service import (
+    Applied,
+    Diff,
+    FlowView,
+    HostStatus,
+    Question,
+    Ticket,
+    TraceReport,
+    TunnelPort,
+    TunnelStatus,
+    WhyReport,
+)
 from controller.store.base import Store
 from controller.store.committer import Committer
 from controller.tables import Buffer
 from controller.wire.decode import PacketIn
 from topology.draft import Draft
-from topology.errors import Conflict, VxlanError
-from topology.model import Change, Topology
+from topology.errors import VxlanError
+from topology.model import Change, MacKey, Topology, Vm
 from topology.types import Dpid
 
 LOG = logging.getLogger("vxlan_l2")
@@ -51,7 +62,6 @@ TICK_S = 0.1
 TELL_TURNS = 10
 CHANGES_AT_ONCE = 200
 """Changes of one write that are applied before others get a turn: some milliseconds' worth."""
-DIFF_TIMEOUT_S = 10.0
 
 
 @dataclass(eq=False)
@@ -76,6 +86,9 @@ class Runtime:
         self._ready = False
         self._at_work = False
         self._heap = Heap()
+        self._inspector = Inspector(
+            self.engine, self.now_s, self._carry_out, self._registered_since, self.tunnels
+        )
 
     def start(self) -> None:
         """Load the store; nothing may be sent to any switch before."""
@@ -192,20 +205,35 @@ class Runtime:
             )
         return None
 
+    def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
+        replicas = self.engine.replicas
+        senders = sorted(replicas) if dpid is None else [dpid] if dpid in replicas else []
+        now_s = self.now_s()
+        return [
+            tunnel
+            for sender in senders
+            for tunnel in tunnel_views.tunnels_of(self.engine, replicas[sender], now_s)
+        ]
+
+    def trace(self, question: Question) -> TraceReport:
+        return self._inspector.trace(question)
+
+    def why(self, question: Question) -> WhyReport:
+        return self._inspector.why(question)
+
     def flows(self, dpid: int) -> list[FlowView]:
         return explain.flow_views(self.engine, dpid)
 
     def diff(self, dpid: int) -> Diff:
-        if dpid not in self.engine.replicas:
-            raise Conflict(f"host {Dpid(dpid)} is not connected: its flows cannot be read")
-        found: Signal = Signal()
-        effects = self.engine.request_diff(dpid, _once(found), self.now_s())
-        self._carry_out(effects)
-        with Timeout(DIFF_TIMEOUT_S, False):
-            findings: Findings = found.wait()
-            missing = explain.views_of(self.engine, dpid, findings.missing)
-            return Diff(missing, tuple(explain.entry_view(entry) for entry in findings.extra))
-        raise Conflict(f"host {Dpid(dpid)} did not answer within {DIFF_TIMEOUT_S:.0f} s")
+        findings = self._inspector.findings(dpid)
+        missing = explain.views_of(self.engine, dpid, findings.missing)
+        return Diff(missing, tuple(explain.entry_view(entry) for entry in findings.extra))
+
+    def _registered_since(self, keys: Iterable[MacKey]) -> dict[MacKey, str]:
+        """Since when these VMs are registered as they are, of those for which it is known."""
+        keys = list(keys)
+        dates = self._committer.since([(Vm, key) for key in keys])
+        return {key: f"{dates[Vm, key]:%Y-%m-%d %H:%M} UTC" for key in keys if (Vm, key) in dates}
 
     # Listener
 
@@ -331,14 +359,6 @@ class Runtime:
                 self._tell_states(tick)
             except Exception:
                 LOG.exception("the engine's clock stumbled; it goes on")
-
-
-def _once(signal: Signal) -> Callable[[Findings], None]:
-    def send(findings: Findings) -> None:
-        if not signal.ready():
-            signal.send(findings)
-
-    return send
 
 
 def _remember(topology: Topology, seen: set[tuple[Any, ...]], draft: Draft) -> None:

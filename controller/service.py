@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from topology.draft import Draft
 from topology.model import Topology
-from topology.types import Vni
+from topology.types import Dpid, Vni
 
 T = TypeVar("T")
 
@@ -67,6 +67,31 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelStatus:
+    """One direction between two VTEPs, as its probes found it; ``peer`` None: a foreign VTEP.
+
+    ``mtu_bytes``: the largest IP packet that came through, None while none was tried.
+    ``mtu_needed_bytes``: the largest MTU of a network that both ends carry.
+    """
+
+    dpid: int
+    host_name: str | None
+    vtep: str
+    peer: int | None
+    peer_name: str | None
+    port: int | None
+    port_name: str | None
+    state: str  # "up", "down" or "unknown"
+    rtt_s: float | None = None
+    last_seen_s: float | None = None  # ago
+    sent: int = 0
+    lost: int = 0
+    mtu_bytes: int | None = None
+    mtu_needed_bytes: int | None = None
+    mtu_ok: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FlowView:
     """A flow in ovs-ofctl syntax, with the reason it is there."""
 
@@ -76,6 +101,83 @@ class FlowView:
     match: str
     actions: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TracedHop:
+    """One table that a packet passed, or (without a table) its way through the underlay.
+
+    ``event``: next, answer, deliver, tunnel, flood, controller or drop; underlay.
+    ``packets``: of a live probe's frames, how many were counted here; None without a probe.
+    """
+
+    dpid: Dpid
+    host_name: str | None
+    table: int | None
+    table_name: str | None
+    flow: FlowView | None
+    why: str
+    reason: str | None  # the fact behind the flow
+    event: str
+    cookie: int | None = None
+    packets: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a copy ended: delivered, answered, flooded, controller or lost."""
+
+    dpid: Dpid | None
+    how: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class TracedStage:
+    """One packet of a question, from its sender to its ends."""
+
+    what: str
+    outcome: str
+    ok: bool
+    hops: tuple[TracedHop, ...]
+    ends: tuple[End, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceReport:
+    """What becomes of a packet. ``cause`` is a word for programs, ``command`` mends it."""
+
+    vni: Vni
+    src: str
+    dst: str
+    delivered: bool
+    verdict: str
+    cause: str | None
+    command: str | None
+    stages: tuple[TracedStage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One thing that was looked at. ``status``: ok, warning, error or unknown."""
+
+    what: str
+    status: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class WhyReport:
+    """Why one does (not) reach another: a sentence, and what it rests on."""
+
+    vni: Vni
+    src: str
+    dst: str
+    reachable: bool
+    sentence: str
+    cause: str | None
+    command: str | None
+    evidence: tuple[Evidence, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +220,20 @@ class Service(Protocol):
 
     def host_status(self, dpid: int) -> HostStatus: ...
 
+    def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
+        """The tunnels of every connected host, or of one, by sender and far end."""
+        ...
+
     def flows(self, dpid: int) -> list[FlowView]:
         """What that bridge should hold, in table and priority order."""
+        ...
+
+    def trace(self, question: Question) -> TraceReport:
+        """What becomes of a packet; asks switches only when the question is ``live``."""
+        ...
+
+    def why(self, question: Question) -> WhyReport:
+        """Why one does or does not reach another; asks switches and the VMs themselves."""
         ...
 
     def diff(self, dpid: int) -> Diff:

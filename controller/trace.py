@@ -27,7 +27,7 @@ from controller.journey import Hop, IpHeader, Journey, Packet, SimulationError, 
 from controller.pipeline import WHY, Kind, cookie_kind
 from controller.replica import PRIVATE
 from controller.scene import Installed, Scene, Subject
-from controller.service import FlowView
+from controller.service import End, FlowView, TracedHop, TracedStage, TraceReport
 from controller.stations import BROADCAST_NAME, Station, place_name
 from controller.terms import ARP_REQUEST, BROADCAST, PROTO_ICMPV6, PROTO_UDP, SOLICITATION
 from controller.wire.encode import encode_flow
@@ -50,33 +50,6 @@ class Asked:
     frame: Packet | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TracedHop:
-    """One table that the packet passed, or one crossing of the underlay (no table)."""
-
-    dpid: Dpid
-    host_name: str | None
-    table: int | None
-    table_name: str | None
-    flow: FlowView | None
-    why: str
-    reason: str | None
-    event: str
-    """next, answer, deliver, tunnel, flood, controller, drop; or underlay, of a crossing."""
-    cookie: int | None = None
-    packets: int | None = None
-    """Of the live probe's frames, how many were counted here; None without a probe."""
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """Where a copy ended. ``how``: delivered, answered, dropped, lost, flooded, controller."""
-
-    host: str | None
-    how: str
-    detail: str
-
-
 @dataclass(slots=True)
 class Stage:
     """One packet of the question, from its sender to its ends."""
@@ -95,6 +68,9 @@ class Stage:
         """The cookies of the flows that it hits on a host."""
         return [hop.cookie for hop in self.hops if hop.cookie is not None and hop.dpid == dpid]
 
+    def told(self) -> TracedStage:
+        return TracedStage(self.what, self.outcome, self.ok, tuple(self.hops), tuple(self.ends))
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:
@@ -112,9 +88,22 @@ class Trace:
     def fault(self) -> Fault | None:
         return next((stage.fault for stage in self.stages if stage.fault is not None), None)
 
+    def told(self) -> TraceReport:
+        fault = self.fault
+        return TraceReport(
+            self.asked.src.vni,
+            str(self.asked.src),
+            BROADCAST_NAME if self.asked.dst is None else str(self.asked.dst),
+            self.delivered,
+            self.verdict,
+            None if fault is None else fault.cause,
+            None if fault is None else fault.command,
+            tuple(stage.told() for stage in self.stages),
+        )
+
 
 class Tracer:
-    """Walks the packets of one question. ``since`` says when VMs were registered, as text."""
+    """Walks the packets of one question. ``since``: since when VMs are registered as they are."""
 
     def __init__(
         self,
@@ -306,14 +295,14 @@ class Tracer:
         for delivery in journey.deliveries:
             how = "answered" if delivery.answered else "delivered"
             to = "back to its sender" if delivery.answered else "to br-int"
-            stage.ends.append(End(str(delivery.dpid), how, f"{to} on {self._name(delivery.dpid)}"))
+            stage.ends.append(End(delivery.dpid, how, f"{to} on {self._name(delivery.dpid)}"))
         if aside:
             places = [self._name(copy.to) for copy in aside[:3] if copy.to is not None]
             more = f" and {len(aside) - 3} more" if len(aside) > 3 else ""
             stage.ends.append(End(None, "flooded", f"one copy each to {', '.join(places)}{more}"))
         for punt in journey.punts:
             detail = f"a copy of {self._name(punt.dpid)} goes to the controller"
-            stage.ends.append(End(str(punt.dpid), "controller", detail))
+            stage.ends.append(End(punt.dpid, "controller", detail))
         stage.ends += [End(None, "lost", reason) for reason in journey.lost]
 
     def _judge(
@@ -455,7 +444,7 @@ class Tracer:
         since = self._since.get((self._network.vni, Mac(mac)))
         learned = topology.learned.get((vni, mac))
         if (vni, mac) in topology.vms:
-            return f"{text}: registered {since}" if since else f"{text}: registered"
+            return f"{text}: registered, since {since}" if since else f"{text}: registered"
         if learned is not None:
             return f"{text}: heard {max(0, round(self._now_s - learned.seen_s))} s ago"
         return text

@@ -11,20 +11,11 @@ from dataclasses import dataclass
 
 from controller.faults import Fault
 from controller.inquiries import Answer
-from controller.service import TunnelStatus
+from controller.service import Evidence, TunnelStatus, WhyReport
 from controller.stations import Station, place_name
 from controller.trace import Asked, Trace
 from topology.model import Topology
 from topology.types import Dpid, Vlan
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """One thing that was looked at. ``status``: ok, warning, error or unknown."""
-
-    what: str
-    status: str
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +32,6 @@ class Presence:
     vlan: Vlan | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Why:
-    """The answer: a sentence, its cause for programs, the way out, and what it rests on."""
-
-    reachable: bool
-    sentence: str
-    cause: str | None
-    command: str | None
-    evidence: Sequence[Evidence]
-
-
 def answer(
     topology: Topology,
     asked: Asked,
@@ -59,7 +39,7 @@ def answer(
     tunnels: Sequence[TunnelStatus],
     presences: Sequence[Presence],
     noticed: Sequence[tuple[Evidence, Fault]] = (),
-) -> Why:
+) -> WhyReport:
     """Weigh it all. ``noticed`` is what is known to be wrong with these hosts, VMs and networks."""
     findings: list[tuple[Evidence, Fault | None]] = list(_of_trace(trace))
     findings += [_of_tunnel(tunnel) for tunnel in tunnels]
@@ -67,12 +47,13 @@ def answer(
     findings += noticed
     faults = [fault for _evidence, fault in findings if fault is not None]
     fault = min(faults, key=_weight, default=None)
-    evidence = [found for found, _fault in findings]
+    evidence = tuple(found for found, _fault in findings)
+    src, dst = str(asked.src), str(asked.dst)
     if fault is None:
-        sentence = f"{asked.src} reaches {asked.dst}: {_reached(trace)}"
-        return Why(True, sentence, None, None, evidence)
-    sentence = f"{asked.src} does not reach {asked.dst}: {fault.text}"
-    return Why(False, sentence, fault.cause, fault.command, evidence)
+        sentence = f"{src} reaches {dst}: {_reached(trace)}"
+        return WhyReport(asked.src.vni, src, dst, True, sentence, None, None, evidence)
+    sentence = f"{src} does not reach {dst}: {fault.text}"
+    return WhyReport(asked.src.vni, src, dst, False, sentence, fault.cause, fault.command, evidence)
 
 
 _ORDER = (
@@ -121,7 +102,9 @@ def _of_tunnel(tunnel: TunnelStatus) -> tuple[Evidence, Fault | None]:
             f"the tunnel from {name} to {peer} (VTEP {tunnel.vtep}) is down: its last probe came"
             f" through {seen}"
         )
-        fault = Fault("tunnel-down", text, f"ping {tunnel.vtep}   # on {name}; UDP 4789 let through?")
+        fault = Fault(
+            "tunnel-down", text, f"ping {tunnel.vtep}   # on {name}; UDP 4789 let through?"
+        )
         return Evidence(what, "error", text), fault
     if tunnel.mtu_ok is False:
         carried = "none" if tunnel.mtu_bytes is None else f"{tunnel.mtu_bytes} bytes"
@@ -130,7 +113,9 @@ def _of_tunnel(tunnel: TunnelStatus) -> tuple[Evidence, Fault | None]:
             f" largest that came through has {carried}; small ones arrive, large ones vanish"
         )
         mtu_bytes = (tunnel.mtu_needed_bytes or 0) + 50
-        command = f"ip link set UNDERLAY mtu {mtu_bytes}   # between {name} and {peer}, or lower mtu"
+        command = (
+            f"ip link set UNDERLAY mtu {mtu_bytes}   # between {name} and {peer}, or lower mtu"
+        )
         return Evidence(what, "error", text), Fault("mtu", text, command)
     if tunnel.state == "up":
         rtt = "" if tunnel.rtt_s is None else f", {tunnel.rtt_s * 1000:.1f} ms"
@@ -151,7 +136,9 @@ def _of_presence(topology: Topology, presence: Presence) -> tuple[Evidence, Faul
             f"{station} does not answer for {ip} on {home}, nor on any other host: it is down, has"
             " another address, or its port is on a VLAN that no network uses"
         )
-        command = f"ovs-vsctl --columns=name,tag list port; ovs-appctl fdb/show br-int   # on {home}"
+        command = (
+            f"ovs-vsctl --columns=name,tag list port; ovs-appctl fdb/show br-int   # on {home}"
+        )
         return Evidence(what, "error", text), Fault("silent", text, command)
     first = presence.answers[0]
     if presence.where != station.place:

@@ -15,6 +15,8 @@ from controller.api import (
     resources_hosts,
     resources_learned,
     resources_networks,
+    resources_trace,
+    resources_tunnels,
     resources_vips,
     resources_vms,
     resources_vteps,
@@ -99,7 +101,10 @@ ROUTES: Final = (
         "/v1/vips/{vni}/{ip}",
         {"GET": resources_vips.show, "PUT": resources_vips.put, "DELETE": resources_vips.delete},
     ),
+    Route("/v1/trace", {"GET": resources_trace.trace}),
+    Route("/v1/why", {"GET": resources_trace.why}),
     Route("/v1/learned", {"GET": resources_learned.index}),
+    Route("/v1/tunnels", {"GET": resources_tunnels.index}),
 )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeAlias
 
-from topology.model import Change, Fact
+from topology.model import Change, Fact, Key
+
+Named: TypeAlias = tuple[type[Fact], Key]
+"""A fact by kind and key."""
 
 
 class Store(Protocol):
@@ -26,6 +30,10 @@ class Store(Protocol):
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Make the changes durable, all or none; raise StoreUnavailable and hold none of them."""
+        ...
+
+    def since(self, facts: Iterable[Named]) -> dict[Named, datetime]:
+        """Since when these facts are as they are (UTC), of those for which it is known."""
         ...
 
     def close(self) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Generic, TypeVar
 
 import eventlet
@@ -12,7 +13,7 @@ import eventlet.event
 import eventlet.queue
 import eventlet.tpool
 
-from controller.store.base import Store
+from controller.store.base import Named, Store
 from topology.draft import Draft
 from topology.errors import StoreUnavailable
 from topology.model import Change, Topology
@@ -79,6 +80,14 @@ class Committer(Generic[R]):
         request = _Request(plan, eventlet.event.Event())
         self._requests.put(request)
         return request.done.wait()  # type: ignore[no-any-return]
+
+    def since(self, facts: Iterable[Named]) -> dict[Named, datetime]:
+        """Since when these facts are as they are. Takes its turn among the writes."""
+        wanted = list(facts)
+        found, _answer = self.commit(
+            lambda _draft: eventlet.tpool.execute(self._store.since, wanted)
+        )
+        return found  # type: ignore[no-any-return]
 
     def _run(self) -> None:
         while True:

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import chain
+from types import NoneType
 from typing import Final
 
 from controller.store.records import Record, decode
@@ -41,10 +42,15 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
                UPDATE seal SET facts = facts - 1, crc_sum = (crc_sum - OLD.crc) & 0xffffffff;
            END""",
     ),
+    # When a fact was written, in seconds since 1970; not known of what is older than this.
+    ("ALTER TABLE facts ADD COLUMN since_s INTEGER",),
 )
 
 _ORDER: Final = (Host, Network, Vm, Vtep, Vip)
-_ROW: Final = (str, bytes, bytes, int)  # kind, key, value, crc
+_ROW: Final = (str, bytes, bytes, int)  # kind, key, value, crc; and since_s, if it is known
+
+
+_READ: Final = "SELECT kind, key, value, crc, since_s FROM facts ORDER BY kind, key"
 
 
 def version() -> int:
@@ -149,12 +155,12 @@ def _read(db: sqlite3.Connection) -> list[Fact]:
     facts: dict[type[Fact], list[Fact]] = {kind: [] for kind in _ORDER}
     count = crc_sum = 0
     # A record's key sorts like the fact's.
-    for row in db.execute("SELECT kind, key, value, crc FROM facts ORDER BY kind, key"):
-        if tuple(map(type, row)) != _ROW:
+    for row in db.execute(_READ):
+        kind, key, value, crc, since_s = row
+        if tuple(map(type, row[:4])) != _ROW or type(since_s) not in (int, NoneType):
             raise StoreRefused("the database is damaged: a record holds values of other types")
-        kind, key, value, crc = row
         record = Record(kind, key, value)
-        if crc != crc_of(record):
+        if crc != crc_of(record, since_s):
             raise StoreRefused(f"the {kind} record {key.hex()} is damaged: its checksum is wrong")
         fact = decode(record)
         facts[type(fact)].append(fact)
@@ -165,10 +171,11 @@ def _read(db: sqlite3.Connection) -> list[Fact]:
     return list(chain.from_iterable(facts.values()))
 
 
-def crc_of(record: Record) -> int:
-    """CRC-32 over kind, key and value."""
+def crc_of(record: Record, since_s: int | None = None) -> int:
+    """CRC-32 over kind, key and value, and since when it is so if that is known."""
     kind, key, value = record
-    return zlib.crc32(value, zlib.crc32(key, zlib.crc32(kind.encode())))
+    crc = zlib.crc32(value, zlib.crc32(key, zlib.crc32(kind.encode())))
+    return crc if since_s is None else zlib.crc32(b"%d" % since_s, crc)
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -11,14 +11,17 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
 from typing import Final
 from urllib.parse import quote
 
 from controller.store import schema
+from controller.store.base import Named
 from controller.store.lockfile import LockFile
 from controller.store.records import encode, is_durable, key_of
 from topology.errors import StoreRefused, StoreUnavailable
@@ -32,6 +35,7 @@ _ROWS_AT_ONCE: Final = 200
 statement: so the hub waits for the encoding of so many rows at most, and is not asked for leave to
 go on for each row."""
 
+_SINCE: Final = "SELECT since_s FROM facts WHERE kind = ? AND key = ?"
 _DELETE: Final = "DELETE FROM facts WHERE kind = ? AND key = ?"
 
 
@@ -104,6 +108,15 @@ class SqliteStore:
                 f"{self.describe()} takes no writes: {error}; nothing was changed"
             ) from error
 
+    def since(self, facts: Iterable[Named]) -> dict[Named, datetime]:
+        db = self._opened()
+        found: dict[Named, datetime] = {}
+        for kind, key in facts:
+            for (since_s,) in db.execute(_SINCE, key_of(kind, key)):
+                if since_s is not None:
+                    found[kind, key] = datetime.fromtimestamp(since_s, UTC)
+        return found
+
     def close(self) -> None:
         try:
             if self._db is not None:
@@ -126,13 +139,14 @@ def _kind(change: Change) -> type[Fact]:
 
 def _write(db: sqlite3.Connection, changes: Sequence[Change]) -> None:
     """Write some changes. The last word on each fact counts; the order among facts does not."""
-    rows: dict[tuple[str, bytes], tuple[str, bytes, bytes, int] | None] = {}
+    rows: dict[tuple[str, bytes], tuple[str, bytes, bytes, int, int] | None] = {}
+    since_s = int(time.time())
     for change in changes:
         if not is_durable(_kind(change)):
             continue
         if isinstance(change, Put):
             record = encode(change.fact)
-            rows[record.kind, record.key] = (*record, schema.crc_of(record))
+            rows[record.kind, record.key] = (*record, schema.crc_of(record, since_s), since_s)
         else:
             rows[key_of(change.kind, change.key)] = None
     db.executemany(_DELETE, [at for at, row in rows.items() if row is None])
@@ -144,8 +158,10 @@ def _write(db: sqlite3.Connection, changes: Sequence[Change]) -> None:
 @lru_cache(maxsize=_ROWS_AT_ONCE)
 def _upsert(rows: int) -> str:
     return (
-        f"INSERT INTO facts (kind, key, value, crc) VALUES {', '.join(['(?, ?, ?, ?)'] * rows)}"
-        " ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value, crc = excluded.crc"
+        "INSERT INTO facts (kind, key, value, crc, since_s)"
+        f" VALUES {', '.join(['(?, ?, ?, ?, ?)'] * rows)}"
+        " ON CONFLICT (kind, key) DO UPDATE SET"
+        " value = excluded.value, crc = excluded.crc, since_s = excluded.since_s"
     )
 
 

@@ -11,7 +11,15 @@ import pytest
 from webob import Request, Response
 
 from controller.api.app import Api
-from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
+from controller.service import (
+    Applied,
+    Diff,
+    FlowView,
+    HostStatus,
+    Ticket,
+    TunnelPort,
+    TunnelStatus,
+)
 from controller.store.committer import Committer
 from controller.store.sqlite import SqliteStore
 from topology.draft import Draft
@@ -42,6 +50,7 @@ class PretendedFabric:
         self.commits = 0
         self.waits: list[float] = []
         self.flow_views = [FLOW]
+        self.tunnel_list: list[TunnelStatus] = []
 
     def start(self) -> None:
         self._committer.start()
@@ -95,6 +104,9 @@ class PretendedFabric:
             return HostStatus(False, "DISCONNECTED", None, (), 0)
         ports = (TunnelPort(5, "vxlan0", "192.168.33.13"), TunnelPort(6, "vxlan1", None))
         return HostStatus(True, "LIVE", None, ports, 31)
+
+    def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
+        return [one for one in self.tunnel_list if dpid in (None, one.dpid)]
 
     def flows(self, dpid: int) -> list[FlowView]:
         return self.flow_views

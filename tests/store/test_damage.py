@@ -69,7 +69,7 @@ def test_another_programs_database(path: Path) -> None:
 def test_newer_release(path: Path, written: bytes) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA user_version = {schema.version() + 1}")
-    _refused(path, "a newer release wrote it: its schema is version 2")
+    _refused(path, "a newer release wrote it: its schema is version 3")
 
 
 def test_newer_release_in_the_log_only(path: Path, written: bytes, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_older_release_is_upgraded(
     store.close()
     store = open_store()
     assert store.load() == facts[:-1]
-    assert path.read_bytes()[60:64] == (2).to_bytes(4, "big")
+    assert path.read_bytes()[60:64] == schema.version().to_bytes(4, "big")
 
 
 def test_upgrade_that_fails_changes_nothing(

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -282,3 +283,16 @@ def test_a_fact_that_cannot_be_written_leaves_no_half(open_store: Open, facts: l
     assert store.load() == []
     store.commit([Put(fact) for fact in facts])
     assert store.load() == facts
+
+
+def test_since_when_a_fact_is_as_it_is(open_store: Open) -> None:
+    vm, other = (Vm(Mac(0x525400000000 | number), Vni(0), Dpid(1)) for number in (1, 2))
+    before = datetime.now(UTC).replace(microsecond=0)
+    store = open_store()
+    store.commit([Put(vm)])
+    store.close()
+
+    found = open_store().since([(Vm, vm.key), (Vm, other.key)])
+
+    assert found.keys() == {(Vm, vm.key)}
+    assert before <= found[Vm, vm.key] <= datetime.now(UTC)
