@@ -28,13 +28,9 @@ def foreign_flow(host: str, hop: Hop) -> Fault:
     text = (
         f"host {host}: a flow that is not this controller's takes the packet in table {flow.table}"
         f" (priority {flow.priority}, {ofctl_match(flow.match) or 'any'}"
-        f" -> {ofctl_actions(flow)}); somebody else writes to br-tun"
+        f" -> {ofctl_actions(flow)}); the controller removes it, but somebody else writes to br-tun"
     )
-    return Fault(
-        "foreign-flow",
-        text,
-        f"ovs-ofctl -O OpenFlow13 del-flows br-tun cookie={hop.cookie:#x}/-1   # on {host}",
-    )
+    return Fault("foreign-flow", text, f"ovs-ofctl snoop br-tun   # on {host}: who writes there?")
 
 
 def missing_flow(host: str, hop: Hop) -> Fault:

@@ -154,6 +154,15 @@ class CopyToController:
 Action: TypeAlias = Output | Group | SetField | Move | PushVlan | PopVlan | CopyToController
 
 OFPP_IN_PORT = 0xFFFFFFF8
+_RESERVED_PORTS = {
+    OFPP_IN_PORT: "IN_PORT",
+    0xFFFFFFFA: "NORMAL",
+    0xFFFFFFFB: "FLOOD",
+    0xFFFFFFFC: "ALL",
+    0xFFFFFFFD: "CONTROLLER",
+    0xFFFFFFFE: "LOCAL",
+}
+"""Ports that are no port (OpenFlow 1.3.5, 7.2.1.1), as ovs-ofctl writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +244,7 @@ def ofctl_match(terms: Match) -> str:
 def _action(action: Action) -> str:
     match action:
         case Output(port):
-            return "IN_PORT" if port == OFPP_IN_PORT else f"output:{port}"
+            return _RESERVED_PORTS.get(port, f"output:{port}")
         case Group(group_id):
             return f"group:{group_id}"
         case SetField(field, value):

@@ -141,7 +141,12 @@ class Inspector:
         asked = self._resolve(question)
         return self._traced(asked, live=question.live)[0].told()
 
-    def _traced(self, asked: Asked, *, live: bool) -> tuple[Trace, Tracer]:
+    def _traced(
+        self, asked: Asked, *, live: bool, silent: dict[Dpid, str] | None = None
+    ) -> tuple[Trace, Tracer]:
+        """The trace, and who made it. Hosts that do not answer go into ``silent`` if it is there;
+        else that is a Conflict.
+        """
         since = self._since(
             [
                 (station.vni, station.mac)
@@ -154,16 +159,22 @@ class Inspector:
         connected = [dpid for dpid in tracer.hosts if dpid in self._engine.replicas]
         if not live or not connected:
             return trace, tracer
-        installed = {
-            dpid: self._installed(
-                dpid, [cookie for stage in trace.stages for cookie in stage.met(dpid)]
-            )
+        met = {
+            dpid: [cookie for stage in trace.stages for cookie in stage.met(dpid)]
             for dpid in connected
         }
+        installed: dict[Dpid, Installed] = {}
+        for dpid in connected:
+            try:
+                installed[dpid] = self._installed(dpid, met[dpid])
+            except Conflict as error:
+                if silent is None:
+                    raise
+                silent[dpid] = str(error)
         tracer = Tracer(self._engine, asked, now_s=self._now_s(), since=since, installed=installed)
         trace = tracer.trace()
         for stage in trace.stages:
-            if stage.probed and stage.packet is not None:
+            if stage.probed and stage.packet is not None and not silent:
                 self._probe(stage, stage.packet)
         return replace(trace, verdict=tracer.verdict(trace.stages)), tracer
 
@@ -259,19 +270,21 @@ class Inspector:
         asked = self._resolve(question)
         if asked.dst is None or asked.frame is not None:
             raise InvalidValue("dst", "why is about one destination: a VM's name, MAC or IP")
-        trace, tracer = self._traced(asked, live=True)
+        silent: dict[Dpid, str] = {}
+        trace, tracer = self._traced(asked, live=True, silent=silent)
         tunnels = [
             status
             for dpid in tracer.hosts
             for status in self._tunnels(dpid)
             if status.peer in tracer.hosts
         ]
+        apart = asked.dst.vni != asked.src.vni
         presences = [
             self.presence(station)
             for station in (asked.dst, asked.src)
-            if station is not None and isinstance(station.place, Dpid)
+            if not apart and isinstance(station.place, Dpid) and station.place not in silent
         ]
-        return answer(self._engine.topology, asked, trace, tunnels, presences)
+        return answer(self._engine.topology, asked, trace, tunnels, presences, silent)
 
     def presence(self, station: Station) -> Presence:
         """Whether a VM answers where it is said to be; if not, whether it does elsewhere."""

@@ -260,8 +260,9 @@ class Tracer:
             return stage
         self._tell(stage, journey, src)
         self._judge(stage, journey, packet, src, dst)
-        if not stage.ok and self._installed:
+        if self._installed:
             stage.fault = self._difference(packet, src, dst, journey) or stage.fault
+        stage.probed = stage.probed and stage.fault is None
         return stage
 
     def _journey(
@@ -303,7 +304,7 @@ class Tracer:
         for punt in journey.punts:
             detail = f"a copy of {self._name(punt.dpid)} goes to the controller"
             stage.ends.append(End(punt.dpid, "controller", detail))
-        stage.ends += [End(None, "lost", reason) for reason in journey.lost]
+        stage.ends += [End(None, "lost", self._named(reason)) for reason in journey.lost]
 
     def _judge(
         self, stage: Stage, journey: Journey, packet: Packet, src: Station, dst: Station | None
@@ -349,7 +350,7 @@ class Tracer:
 
     def _lost(self, journey: Journey, packet: Packet, src: Station, dst: Station | None) -> Fault:
         if journey.lost:
-            return fault_of_loss(journey.lost[0])
+            return fault_of_loss(self._named(journey.lost[0]))
         last = journey.hops[-1] if journey.hops else None
         if last is None:
             return Fault("no-flows", "the packet meets no flow at all")
@@ -454,7 +455,8 @@ class Tracer:
         asked = self._asked
         for stage in stages:
             if stage.fault is not None:
-                return f"{stage.what}: {stage.fault.text}"
+                anyway = f" ({stage.outcome} all the same)" if stage.ok else ""
+                return f"{stage.what}: {stage.fault.text}{anyway}"
         told = "; ".join(f"{stage.what}: {stage.outcome}" for stage in stages)
         if asked.dst is None or asked.frame is not None or not stages:
             return told or f"nothing is known of {asked.dst} that a packet could be sent to"
@@ -466,6 +468,12 @@ class Tracer:
 
     def _name(self, place: Dpid | Foreign | None) -> str:
         return place_name(self._topology, place)
+
+    def _named(self, text: str) -> str:
+        """A text of the simulator with the hosts' names in place of their dpids."""
+        for dpid in self.hosts:
+            text = text.replace(str(dpid), self._name(dpid))
+        return text
 
     def _host_name(self, dpid: Dpid) -> str | None:
         host = self._topology.hosts.get(dpid)

@@ -52,8 +52,12 @@ def answer(
     if fault is None:
         sentence = f"{src} reaches {dst}: {_reached(trace)}"
         return WhyReport(asked.src.vni, src, dst, True, sentence, None, None, evidence)
-    sentence = f"{src} does not reach {dst}: {fault.text}"
-    return WhyReport(asked.src.vni, src, dst, False, sentence, fault.cause, fault.command, evidence)
+    reaches = trace.delivered and fault.cause in _HARMS_LITTLE
+    verb = "reaches" if reaches else "does not reach"
+    sentence = f"{src} {verb} {dst}{', but' if reaches else ''}: {fault.text}"
+    return WhyReport(
+        asked.src.vni, src, dst, reaches, sentence, fault.cause, fault.command, evidence
+    )
 
 
 _ORDER = (
@@ -74,6 +78,10 @@ _ORDER = (
     "mtu",
 )
 """What explains most comes first: a flow that is not hit because a port is gone is no cause."""
+
+
+_HARMS_LITTLE = frozenset({"flow-missing", "foreign-flow", "flow-not-hit", "recent-drift"})
+"""What may be wrong while frames arrive all the same: flooded, for one."""
 
 
 def _weight(fault: Fault) -> int:
@@ -107,10 +115,11 @@ def _of_tunnel(tunnel: TunnelStatus) -> tuple[Evidence, Fault | None]:
         )
         return Evidence(what, "error", text), fault
     if tunnel.mtu_ok is False:
-        carried = "none" if tunnel.mtu_bytes is None else f"{tunnel.mtu_bytes} bytes"
+        carried = tunnel.mtu_bytes
+        most = "" if carried is None else f", the largest that came through has {carried} bytes"
         text = (
-            f"IP packets of {tunnel.mtu_needed_bytes} bytes do not get from {name} to {peer}: the"
-            f" largest that came through has {carried}; small ones arrive, large ones vanish"
+            f"IP packets of {tunnel.mtu_needed_bytes} bytes do not get from {name} to {peer}: small"
+            f" ones arrive, large ones vanish{most}"
         )
         mtu_bytes = (tunnel.mtu_needed_bytes or 0) + 50
         command = (
