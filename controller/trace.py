@@ -324,7 +324,7 @@ class Tracer:
             stage.outcome, stage.ok = f"delivered on {self._name(place)}{asked}", True
         elif self._is_answered_here(journey):
             stage.outcome, stage.ok = "answered by the controller, which installs the flows", True
-        elif place is None and (journey.copies or reached):
+        elif place is None and (journey.copies or reached or _is_flooded(stage)):
             count = len(journey.copies)
             stage.outcome = f"flooded: one copy to each of {count} VTEPs"
             stage.ok = dst is None
@@ -497,6 +497,11 @@ def _view(flow: Flow, cookie: int) -> FlowView:
             "not one of this controller's flows",
         )
     return replace(flow_view(encode_flow(flow)), cookie=f"{cookie:#018x}", why=WHY[kind])
+
+
+def _is_flooded(stage: Stage) -> bool:
+    """Whether it met the flood group, though there may be nobody else to flood to."""
+    return any(hop.event == "flood" for hop in stage.hops)
 
 
 def _network_text(network: Network) -> str:

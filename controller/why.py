@@ -6,7 +6,7 @@ somebody, hosts that are there, flows, tunnels, room for the packet, and a VM at
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from controller.faults import Fault
@@ -14,7 +14,7 @@ from controller.inquiries import Answer
 from controller.service import Evidence, TunnelStatus, WhyReport
 from controller.stations import Station, place_name
 from controller.trace import Asked, Trace
-from topology.model import Topology
+from topology.model import Host, Topology
 from topology.types import Dpid, Vlan
 
 
@@ -38,11 +38,16 @@ def answer(
     trace: Trace,
     tunnels: Sequence[TunnelStatus],
     presences: Sequence[Presence],
+    silent: Mapping[Dpid, str],
     noticed: Sequence[tuple[Evidence, Fault]] = (),
 ) -> WhyReport:
-    """Weigh it all. ``noticed`` is what is known to be wrong with these hosts, VMs and networks."""
+    """Weigh it all. ``silent`` hosts are connected, and do not answer.
+
+    ``noticed`` is what is known to be wrong with these hosts, VMs and networks.
+    """
     findings: list[tuple[Evidence, Fault | None]] = list(_of_trace(trace))
-    findings += [_of_tunnel(tunnel) for tunnel in tunnels]
+    findings += [_of_silence(topology, dpid, text) for dpid, text in silent.items()]
+    findings += [_of_tunnel(topology, tunnel) for tunnel in tunnels]
     findings += [_of_presence(topology, presence) for presence in presences]
     findings += noticed
     faults = [fault for _evidence, fault in findings if fault is not None]
@@ -71,6 +76,7 @@ _ORDER = (
     "foreign-flow",
     "flow-missing",
     "wrong-vtep",
+    "host-silent",
     "tunnel-down",
     "underlay",
     "host-disconnected",
@@ -100,15 +106,34 @@ def _of_trace(trace: Trace) -> Iterator[tuple[Evidence, Fault | None]]:
             yield Evidence(stage.what, "ok" if stage.ok else "warning", stage.outcome + proof), None
 
 
-def _of_tunnel(tunnel: TunnelStatus) -> tuple[Evidence, Fault | None]:
+def _of_silence(topology: Topology, dpid: Dpid, text: str) -> tuple[Evidence, Fault]:
+    name = place_name(topology, dpid)
+    said = f"host {name} is connected, but does not answer: {text}"
+    command = f"ping {topology.vtep_of(dpid) or name}; ovs-appctl version   # the latter on {name}"
+    return Evidence(f"host {name}", "error", said), Fault("host-silent", said, command)
+
+
+def _of_tunnel(topology: Topology, tunnel: TunnelStatus) -> tuple[Evidence, Fault | None]:
     name = tunnel.host_name or str(Dpid(tunnel.dpid))
     peer = tunnel.peer_name or (tunnel.vtep if tunnel.peer is None else str(Dpid(tunnel.peer)))
     what = f"tunnel {name} to {peer}"
-    if tunnel.state == "down":
-        seen = "never" if tunnel.last_seen_s is None else f"{tunnel.last_seen_s:.0f} s ago"
+    host = None if tunnel.peer is None else topology.hosts.get(tunnel.peer)
+    if tunnel.state == "down" and host is not None and _is_misdeclared(host):
         text = (
-            f"the tunnel from {name} to {peer} (VTEP {tunnel.vtep}) is down: its last probe came"
-            f" through {seen}"
+            f"the VTEP of {peer} is declared as {host.declared_vtep}, where no probe arrives, while"
+            f" it connects from {host.seen_address}"
+        )
+        command = f"vxlanctl host declare {peer} --vtep {host.seen_address}"
+        return Evidence(what, "error", text), Fault("wrong-vtep", text, command)
+    if tunnel.state == "down":
+        seen = (
+            "before this controller started, if ever"
+            if tunnel.last_seen_s is None
+            else f"{tunnel.last_seen_s:.0f} s ago"
+        )
+        text = (
+            f"the tunnel from {name} to {peer} (VTEP {tunnel.vtep}) is down: a probe came through"
+            f" last {seen}"
         )
         fault = Fault(
             "tunnel-down", text, f"ping {tunnel.vtep}   # on {name}; UDP 4789 let through?"
@@ -131,6 +156,11 @@ def _of_tunnel(tunnel: TunnelStatus) -> tuple[Evidence, Fault | None]:
         mtu = "" if tunnel.mtu_bytes is None else f", carries {tunnel.mtu_bytes} bytes"
         return Evidence(what, "ok", f"up{rtt}{mtu}"), None
     return Evidence(what, "unknown", "not probed yet"), None
+
+
+def _is_misdeclared(host: Host) -> bool:
+    """Whether its VTEP was declared, and is not where it connects from."""
+    return host.declared_vtep is not None and host.seen_address not in (None, host.declared_vtep)
 
 
 def _of_presence(topology: Topology, presence: Presence) -> tuple[Evidence, Fault | None]:
@@ -164,7 +194,10 @@ def _of_presence(topology: Topology, presence: Presence) -> tuple[Evidence, Faul
             f" {station.vni}, has {_tag(presence.vlan)}: its port has the wrong tag"
         )
         tag = f"tag={presence.vlan}" if presence.vlan else "tag=[]"
-        command = f"ovs-vsctl set port PORT_OF_{station} {tag}   # on {home}"
+        command = (
+            f"ovs-vsctl set port PORT {tag}   # on {home}; PORT: the one that `ovs-appctl fdb/show"
+            f" br-int` shows for {first.mac}"
+        )
         return Evidence(what, "error", text), Fault("vlan-mismatch", text, command)
     macs = {heard.mac for heard in presence.answers}
     if station.mac is not None and macs != {station.mac}:
