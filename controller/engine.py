@@ -137,6 +137,8 @@ class Engine:
         effects, self._effects = self._effects, Effects()
         effects.again = bool(self._at_work)
         effects.wake |= self._derivation.woken
+        if self._derivation.learned_news.any:
+            effects.happened += self._derivation.learned_news.take()
         self._derivation.woken.clear()
         return effects
 
@@ -498,6 +500,7 @@ class Engine:
                 self._derivation.apply(Put(left))
             else:
                 self._derivation.ages.note(entry)
+        self._derivation.learned_news.tick(now_s)
         if now_s >= self._forget_moves_s:
             self._forget_moves_s = now_s + 60.0
             self.packets.moves.forget(now_s)

@@ -12,9 +12,11 @@ from webob import Request, Response
 
 from controller.api import (
     resources_batch,
+    resources_events,
     resources_hosts,
     resources_learned,
     resources_networks,
+    resources_status,
     resources_vips,
     resources_vms,
     resources_vteps,
@@ -100,6 +102,8 @@ ROUTES: Final = (
         {"GET": resources_vips.show, "PUT": resources_vips.put, "DELETE": resources_vips.delete},
     ),
     Route("/v1/learned", {"GET": resources_learned.index}),
+    Route("/v1/events", {"GET": resources_events.index}),
+    Route("/v1/status", {"GET": resources_status.show}),
 )
 
 
