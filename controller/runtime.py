@@ -155,7 +155,7 @@ class Runtime:
         )
 
     def drifts(self) -> DriftCounts:
-        return DriftCounts()
+        return DriftCounts(**self.engine.drifts)
 
     def commit(self, plan: Callable[[Draft], T]) -> tuple[T, Ticket]:
         return self._committer.commit(plan)
@@ -203,7 +203,8 @@ class Runtime:
             for port, name in replica.bridge.tunnel_ports
         )
         answers = "switch" if replica.bridge.nd else "controller"
-        return HostStatus(True, state, reason, ports, replica.desired_count(), answers)
+        monitor = bool(replica.watch.works)
+        return HostStatus(True, state, reason, ports, replica.desired_count(), answers, monitor)
 
     def _standing(self, replica: Replica) -> tuple[str, str | None]:
         """A connected host's state as it is shown, and what keeps it from working."""
@@ -323,6 +324,8 @@ class Runtime:
             LOG.warning("%s", line)
         if effects.happened:
             self.journal.publish(effects.happened)
+        for drift in effects.drifted:
+            self.happened("drift", explain.drift_told(self.engine, drift))
         if effects.again and not self._at_work:
             self._at_work = True
             eventlet.spawn_n(self._go_on)

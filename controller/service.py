@@ -49,6 +49,7 @@ class HostStatus:
     tunnel_ports: tuple[TunnelPort, ...]
     flows: int
     nd_responder: str | None = None  # who answers neighbour solicitations: "switch", "controller"
+    flow_monitor: bool = False  # whether its switch tells what others do to its flows
 
 
 @dataclass(frozen=True, slots=True)
