@@ -637,9 +637,9 @@ class Replica:
         adds = [bytes(flow) for flow in self._takeable(list(missing))]
         # A flow that goes by the name of one of ours may match on something else.
         adds = [*map(_deletion, found.changed), *adds]
-        deletes = [
-            encode.delete_by_cookie(cookie) for cookie in {entry.cookie for entry in found.extra}
-        ]
+        # Open vSwitch has flows of its own with cookie 0 in a table that is not to be named.
+        extra = {(entry.cookie, entry.table if entry.raw else 0xFF) for entry in found.extra}
+        deletes = [encode.delete_by_cookie(cookie, table) for cookie, table in extra]
         if adds or deletes:
             barrier.bundle_id = self._next_xid()
             barrier.retry = (adds, deletes)
