@@ -50,7 +50,17 @@ class _Log:
     error = staticmethod(LOG.error)
 
     def info(self, text: str) -> None:
-        LOG.log(logging.ERROR if text.startswith("Traceback") else logging.DEBUG, "%s", text)
+        failed = text.startswith("Traceback") and not _client_left(text)
+        LOG.log(logging.ERROR if failed else logging.DEBUG, "%s", text)
+
+
+def _client_left(traceback: str) -> bool:
+    """Whether all that went wrong is that a client went away, or did not read its answer."""
+    return (
+        traceback.rstrip()
+        .rpartition("\n")[2]
+        .startswith(("BrokenPipeError", "ConnectionResetError", "TimeoutError: timed out"))
+    )
 
 
 def serve_on(socket: Any) -> None:

@@ -25,6 +25,7 @@ from controller.learning import Limits
 from controller.openflow import front
 from controller.openflow.listen import Acceptor, listen
 from controller.runtime import Runtime
+from controller.service import About
 from controller.store.base import Store
 from controller.store.urls import store_at
 from topology.model import Network, Topology
@@ -80,8 +81,8 @@ def _address(socket: Any) -> str:
 class _Controller(Runtime):
     """Ready when its store is loaded and switches can connect."""
 
-    def __init__(self, store: Store, settings: Settings, switches: Acceptor) -> None:
-        super().__init__(store, settings)
+    def __init__(self, store: Store, settings: Settings, about: About, switches: Acceptor) -> None:
+        super().__init__(store, settings, about)
         self._switches = switches
 
     def ready(self) -> bool:
@@ -114,7 +115,8 @@ class VxlanL2(app_manager.RyuApp):
         switches = Acceptor(openflow, tls)
         limits = Limits(CONF.vxlan.learn_limit_host, CONF.vxlan.learn_limit_network)
         settings = Settings(ports, CONF.vxlan.learn_timeout, limits)
-        self._runtime = _Controller(store, settings, switches)
+        about = About(_version(), _address(openflow), url)
+        self._runtime = _Controller(store, settings, about, switches)
         self._runtime.start()
         front.install(self._runtime, switches)
         rest.serve_on(web)

@@ -28,13 +28,15 @@ class Findings:
     """What an audit found: the cookies of flows to add, entries to delete.
 
     A learned source is to be deleted unless it is adopted: while it stays, its VM is not heard.
-    ``fresh``: there is next to nothing on the bridge, and nothing to be replaced.
+    ``fresh``: there is next to nothing on the bridge, and nothing to be replaced. ``changed`` has
+    flows as they are that bear the name of one which should be there: no audit can see these.
     """
 
     missing: Collection[int]
     extra: tuple[decode.FlowEntry, ...]
     drifted: bool
     fresh: bool
+    changed: tuple[decode.FlowEntry, ...] = ()
 
 
 class Audit:

@@ -27,6 +27,7 @@ from controller.desired import Recipe, Shape, conversation, ip_recipe, mac_recip
 from controller.floods import SharedFlood, flood_group
 from controller.flow import Flow
 from controller.learning import Ages
+from controller.news import LearnedNews
 from controller.pipeline import Table
 from controller.replica import FIRST_VTEPS, Replica
 from controller.tables import FlowTable, Unit
@@ -68,6 +69,7 @@ class Derivation:
         self.tables: dict[int, FlowTable] = {0: FlowTable()}
         self.replicas: dict[int, Replica] = {}
         self.ages = Ages(timing.learn_s)
+        self.learned_news = LearnedNews()
         self.woken: set[int] = set()
         self._moved: set[int] = set()  # shared tables
         self._joined: dict[int, set[int]] = {}  # network -> hosts that carry it now, or no longer
@@ -189,17 +191,20 @@ class Derivation:
             self.refresh_bridge(replica)
 
     def _learned_changed(self, before: Fact | None, after: Fact | None) -> None:
-        if before is None and isinstance(after, LearnedMac) and not after.ips:
+        assert before is None or isinstance(before, LearnedMac)
+        assert after is None or isinstance(after, LearnedMac)
+        self.learned_news.changed(before, after)
+        if before is None and after is not None and not after.ips:
             self._touch_mac(after.vni, after.mac)
             self.ages.note(after)
             return
-        facts = [fact for fact in (before, after) if isinstance(fact, LearnedMac)]
+        facts = [fact for fact in (before, after) if fact is not None]
         vni, mac = facts[0].key
         renew = len(facts) == 2 and facts[0].host == facts[1].host
         renew = renew and facts[1].seen_s > facts[0].seen_s
         self._touch_mac(vni, mac, renew=renew)
         self._touch_ips(vni, {int(ip) for fact in facts for ip, _seen_s in fact.ips}, renew=renew)
-        if isinstance(after, LearnedMac):
+        if after is not None:
             self.ages.note(after)
 
     def _network_changed(self, before: Fact | None, after: Fact | None) -> None:

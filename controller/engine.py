@@ -20,10 +20,13 @@ from controller.events import (
     Committed,
     Connected,
     Continue,
+    Drift,
     DumpPart,
     Effects,
     Event,
+    FlowUpdates,
     Lost,
+    MonitorPaused,
     PacketsIn,
     Received,
     Tick,
@@ -95,6 +98,8 @@ class Engine:
         self.inquiries = Inquiries()
         self._effects = Effects()
         self._at_work: dict[int, None] = {}  # switches whose audits have more to do
+        self._suspicious: dict[int, None] = {}  # switches whose flow monitors said something
+        self.drifts = {"missing": 0, "extra": 0, "changed": 0}
         self._last_arrival_s = float("-inf")
         self._forget_moves_s = float("-inf")
         self._knows_all_s: float | None = None  # when whatever was taught before is over
@@ -144,6 +149,8 @@ class Engine:
         effects, self._effects = self._effects, Effects()
         effects.again = bool(self._at_work)
         effects.wake |= self._derivation.woken
+        if self._derivation.learned_news.any:
+            effects.happened += self._derivation.learned_news.take()
         self._derivation.woken.clear()
         return effects
 
@@ -196,6 +203,12 @@ class Engine:
                 self._port_changed(replica, event.message, now_s)
             case decode.SwitchError():
                 self._refused(replica, event.message, now_s)
+            case FlowUpdates(body):
+                self._updated(replica, body)
+            case MonitorPaused(paused):
+                replica.watch.paused(paused)
+                if not paused:
+                    self._suspicious[replica.dpid] = None
 
     # Hosts as they are seen
 
@@ -257,6 +270,8 @@ class Engine:
 
     def _refused(self, replica: Replica, error: decode.SwitchError, now_s: float) -> None:
         refusal = explain(error)
+        if refusal.monitor:
+            replica.watch.refused()
         if refusal.ignorable:
             return
         if refusal.meter and replica.bridge.meters:
@@ -327,13 +342,56 @@ class Engine:
             waiter(found)
         replica.diff_waiters.clear()
         replica.rest(now_s)
+        suspected, replica.watch.suspects = replica.watch.suspects, False
         replica.reconcile(found)
         if found.drifted and not first:
-            self._effects.log.append(
-                f"host {replica.dpid} had drifted: {len(found.missing)} flows missing,"
-                f" {len(found.extra)} extra; mended"
-            )
+            self._drifted(replica, found, "monitor" if suspected else "audit")
         self._effects.wake.add(replica.dpid)
+
+    def _drifted(self, replica: Replica, found: Findings, seen_by: str) -> None:
+        """Count it, log it, tell who listens."""
+        changed = tuple(dict.fromkeys(entry.cookie for entry in found.changed))
+        counts = {
+            "missing": len(found.missing),
+            "extra": len(found.extra),
+            "changed": len(changed),
+        }
+        for how, count in counts.items():
+            self.drifts[how] += count
+        missing = tuple(found.missing)
+        refused = any(cookie in replica.rejected for cookie in (*missing, *changed))
+        self._effects.drifted.append(
+            Drift(replica.dpid, missing, found.extra, changed, not refused, seen_by)
+        )
+        told = ", ".join(f"{count} {how}" for how, count in counts.items() if count)
+        self._effects.log.append(f"host {replica.dpid} had drifted: flows {told}; mended")
+
+    # What flow monitors say
+
+    def _updated(self, replica: Replica, body: bytes) -> None:
+        try:
+            if replica.watch.take(body):
+                self._suspicious[replica.dpid] = None
+        except decode.Malformed as error:
+            self._effects.log.append(f"host {replica.dpid}: closed: {error}")
+            self._effects.close.add(replica.dpid)
+
+    def _look_into(self, now_s: float) -> None:
+        """Mend what others changed; what cannot be told without a dump is left to an audit."""
+        for dpid in list(self._suspicious):
+            replica = self.replicas.get(dpid)
+            if replica is not None and not replica.can_mend:
+                continue
+            del self._suspicious[dpid]
+            if replica is None:
+                continue
+            if replica.watch.suspects:
+                replica.audit_soon(now_s)
+            found = replica.tampered()
+            if found.missing or found.extra or found.changed:
+                replica.mend(found)
+                self._drifted(replica, found, "monitor")
+                self._effects.wake.add(dpid)
 
     def _audit_again(self, replica: Replica, now_s: float, *, at_once: bool) -> None:
         """Too much changed meanwhile: a live switch is not asked again and again."""
@@ -521,9 +579,12 @@ class Engine:
                 self._derivation.apply(Put(left))
             else:
                 self._derivation.ages.note(entry)
+        self._derivation.learned_news.tick(now_s)
         if now_s >= self._forget_moves_s:
             self._forget_moves_s = now_s + 60.0
             self.packets.moves.forget(now_s)
+        if self._suspicious:
+            self._look_into(now_s)
         for replica in self.replicas.values():
             if replica.bridge.trusting and now_s >= replica.trust_until_s:
                 replica.bridge = replace(replica.bridge, trusting=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from controller.happenings import Happening
-from controller.wire.decode import FlowRemoved, PacketIn, PortStatus, SwitchError
+from controller.wire.decode import FlowEntry, FlowRemoved, PacketIn, PortStatus, SwitchError
 from topology.model import Change, IpKey, MacKey
 from topology.types import Location, VtepIp
 
@@ -49,8 +49,30 @@ class BundleCommitted:
     bundle_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class FlowUpdates:
+    """What a flow monitor says, not read yet (decode.flow_updates)."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorPaused:
+    """A flow monitor says no more for now; or (not paused) it does again."""
+
+    paused: bool
+
+
 Message: TypeAlias = (
-    PacketIn | FlowRemoved | PortStatus | SwitchError | DumpPart | BarrierAnswered | BundleCommitted
+    PacketIn
+    | FlowRemoved
+    | PortStatus
+    | SwitchError
+    | DumpPart
+    | BarrierAnswered
+    | BundleCommitted
+    | FlowUpdates
+    | MonitorPaused
 )
 
 
@@ -92,13 +114,30 @@ class Continue:
 Event: TypeAlias = Connected | Lost | Received | PacketsIn | Committed | Tick | Continue
 
 
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Flows of a switch that was in step which somebody else changed.
+
+    ``missing`` and ``changed`` are cookies of flows that it should hold; ``extra`` are flows that
+    it should not. ``mended``: what it should hold was sent.
+    """
+
+    dpid: int
+    missing: tuple[int, ...]
+    extra: tuple[FlowEntry, ...]
+    changed: tuple[int, ...]
+    mended: bool
+    seen_by: str  # "monitor", "audit"
+
+
 @dataclass(slots=True)
 class Effects:
     """What the edge has to do.
 
     Wake these switches' senders; store what was seen of these hosts, and who holds these virtual
     IPs; commit these registered VMs' moves; close these connections; tell who waits for these
-    switches' confirmation; log; tell listeners. ``again``: work is left over, come back with
+    switches' confirmation; log; tell
+    listeners, also of drift. ``again``: work is left over, come back with
     Continue.
     """
 
@@ -110,4 +149,5 @@ class Effects:
     confirmed: set[int] = field(default_factory=set)
     log: list[str] = field(default_factory=list)
     happened: list[Happening] = field(default_factory=list)
+    drifted: list[Drift] = field(default_factory=list)
     again: bool = False

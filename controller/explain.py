@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable
+from dataclasses import asdict
+from typing import Final
 
 from controller.engine import Engine
+from controller.events import Drift
 from controller.flow import Flow, ofctl_actions, ofctl_match
 from controller.pipeline import WHY, Kind, cookie_kind
 from controller.service import FlowView
@@ -13,7 +16,10 @@ from controller.wire.dumptext import actions_text, match_text
 from controller.wire.encode import cookie_of, split
 from controller.wire.readback import read_flow
 from topology.model import Topology
-from topology.types import Ip, Mac, VtepIp
+from topology.types import Dpid, Ip, Mac, VtepIp
+
+FLOWS_TOLD: Final = 10
+"""So many flows of a drift are told in full."""
 
 
 def flow_view(add: bytes, subject: str | None = None) -> FlowView:
@@ -65,10 +71,39 @@ def flow_views(engine: Engine, dpid: int) -> list[FlowView]:
 
 def views_of(engine: Engine, dpid: int, cookies: Collection[int]) -> tuple[FlowView, ...]:
     """Those of the flows that this bridge should hold which have these cookies."""
-    if not cookies:
-        return ()
-    wanted = {f"{cookie:#018x}" for cookie in cookies}
-    return tuple(view for view in flow_views(engine, dpid) if view.cookie in wanted)
+    found: dict[int, FlowView] = {}
+    replica = engine.replicas.get(dpid)
+    for vni, table in () if replica is None or not cookies else replica.tables.items():
+        keys: set[Hashable] = {table.names[cookie] for cookie in cookies if cookie in table.names}
+        if len(found) < len(cookies):
+            keys.update(table.owned(dpid))
+        for key in keys:
+            subject = _subject(engine.topology, vni, key)
+            for add in split(table.units[key].side(dpid)):
+                if cookie_of(add) in cookies:
+                    found[cookie_of(add)] = flow_view(add, subject)
+    return tuple(sorted(found.values(), key=lambda view: (view.table, -view.priority, view.match)))
+
+
+def drift_told(engine: Engine, drift: Drift) -> dict[str, object]:
+    """Drift in JSON's words, with the first of the flows."""
+    host = engine.topology.hosts.get(drift.dpid)
+    told: list[dict[str, object]] = []
+    for how, cookies in (("missing", drift.missing), ("changed", drift.changed)):
+        few = set(cookies[: FLOWS_TOLD - len(told)])
+        told += [{**asdict(view), "how": how} for view in views_of(engine, drift.dpid, few)]
+    for entry in drift.extra[: FLOWS_TOLD - len(told)]:
+        told.append({**asdict(entry_view(entry)), "how": "extra"})
+    return {
+        "host": str(Dpid(drift.dpid)),
+        "host_name": None if host is None else host.name,
+        "missing": len(drift.missing),
+        "extra": len(drift.extra),
+        "changed": len(drift.changed),
+        "flows": told,
+        "mended": drift.mended,
+        "seen_by": drift.seen_by,
+    }
 
 
 def _subject(topology: Topology, vni: int, key: Hashable) -> str | None:

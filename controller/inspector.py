@@ -16,14 +16,14 @@ from eventlet.timeout import Timeout
 from controller import craft, inquiries
 from controller.audit import Findings
 from controller.engine import Engine
-from controller.events import Effects
-from controller.explain import entry_view
+from controller.events import Drift, Effects
+from controller.explain import entry_view, views_of
 from controller.faults import Fault
 from controller.inquiries import Answer
 from controller.journey import Packet
 from controller.replica import Replica
 from controller.scene import Installed
-from controller.service import Question, TracedHop, TraceReport, TunnelStatus, WhyReport
+from controller.service import Evidence, Question, TracedHop, TraceReport, TunnelStatus, WhyReport
 from controller.stations import BROADCAST_NAME, Station, find_destination, find_source, place_name
 from controller.trace import Asked, Stage, Trace, Tracer
 from controller.why import Presence, answer
@@ -46,6 +46,7 @@ COUNT_S: Final = (0.1, 0.4, 1.0)
 """When counters are read after a probe: a datapath hands them over twice a second."""
 
 HOSTS_ASKED_MAX: Final = 256
+LATELY_S: Final = 300.0
 
 
 class Inspector:
@@ -58,12 +59,14 @@ class Inspector:
         carry_out: Callable[[Effects], None],
         since: Callable[[Iterable[MacKey]], Mapping[MacKey, str]],
         tunnels: Callable[[int], list[TunnelStatus]],
+        drifted_lately: Callable[[], Iterable[tuple[float, Drift]]],
     ) -> None:
         self._engine = engine
         self._now_s = now_s
         self._carry_out = carry_out
         self._since = since
         self._tunnels = tunnels
+        self._drifted_lately = drifted_lately
 
     # What a switch holds
 
@@ -284,7 +287,28 @@ class Inspector:
             for station in (asked.dst, asked.src)
             if not apart and isinstance(station.place, Dpid) and station.place not in silent
         ]
-        return answer(self._engine.topology, asked, trace, tunnels, presences, silent)
+        noticed = [
+            self._noticed(drift, ago_s, trace)
+            for at_s, drift in self._drifted_lately()
+            if drift.dpid in tracer.hosts and (ago_s := self._now_s() - at_s) < LATELY_S
+        ]
+        return answer(self._engine.topology, asked, trace, tunnels, presences, silent, noticed)
+
+    def _noticed(self, drift: Drift, ago_s: float, trace: Trace) -> tuple[Evidence, Fault | None]:
+        """A drift that is mended; a fault of this question if a flow that it meets was touched."""
+        met = {cookie for stage in trace.stages for cookie in stage.met(Dpid(drift.dpid))}
+        touched = met & {*drift.missing, *drift.changed}
+        name = place_name(self._engine.topology, Dpid(drift.dpid))
+        first = set([*touched, *drift.missing, *drift.changed][:1])
+        flows = [*views_of(self._engine, drift.dpid, first), *map(entry_view, drift.extra[:1])]
+        what = f", such as {flows[0].match or 'any'} ({flows[0].why})" if flows else ""
+        text = (
+            f"host {name}: {ago_s:.0f} s ago somebody else had changed its flows:"
+            f" {len(drift.missing)} missing, {len(drift.changed)} changed, {len(drift.extra)}"
+            f" extra{what}; mended"
+        )
+        fault = Fault("recent-drift", text, "vxlanctl events --types drift")
+        return Evidence(f"host {name}", "warning", text), fault if touched or drift.extra else None
 
     def presence(self, station: Station) -> Presence:
         """Whether a VM answers where it is said to be; if not, whether it does elsewhere."""

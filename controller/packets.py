@@ -15,6 +15,7 @@ from controller.flow import Field, Group, Output, SetField
 from controller.frames import Frame, untagged
 from controller.learning import NOTHING, Lesson, Limits, observe
 from controller.moves import Moves
+from controller.news import of_vip
 from controller.pipeline import DHCP_MAC, FOREIGN_KINDS, Kind
 from controller.replica import Replica
 from controller.terms import ADVERTISEMENT, ARP_REQUEST, SOLICITATION, group_id, to_local_vlan
@@ -95,6 +96,7 @@ class PacketIns:
         if lesson.held is not None:
             self._derivation.apply(Put(lesson.held))
             effects.holders.add(lesson.held.key)
+            effects.happened.append(of_vip(lesson.held))
         if lesson.moved is not None:
             key, place = lesson.moved
             effects.moves[key] = place

@@ -27,12 +27,14 @@ _METER_EXISTS, _GROUP_EXISTS, _UNKNOWN_GROUP = 1, 0, 8
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """``cookie`` names the flow refused; ``meter`` says the switch has no meters for us."""
+    """``cookie`` names the flow refused; ``meter`` says the switch has no meters for us,
+    ``monitor`` that it has no flow monitor."""
 
     text: str
     cookie: int | None = None
     meter: bool = False
     ignorable: bool = False
+    monitor: bool = False
 
 
 def explain(error: SwitchError) -> Refusal:
@@ -47,6 +49,8 @@ def explain(error: SwitchError) -> Refusal:
         settled = error.type == _GROUP_MOD_FAILED and error.code in (_GROUP_EXISTS, _UNKNOWN_GROUP)
         return Refusal(f"a group ({text})", ignorable=settled)
     if msg_type == encode.MULTIPART_REQUEST:
+        if quoted[8:10] == b"\xff\xff":
+            return Refusal(f"a flow monitor ({text})", monitor=True, ignorable=True)
         return Refusal(f"a request for statistics ({text})", meter=quoted[8:10] == b"\x00\x0a")
     if msg_type == encode.EXPERIMENTER:
         inner = quoted[24:]

@@ -18,7 +18,7 @@ where flows of ours replace others: all at once or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -30,6 +30,7 @@ from controller.flow import Flow
 from controller.neighbours import nd_trial
 from controller.pipeline import ND_RESPONDER_KINDS, cookie_kind
 from controller.tables import Buffer, FlowTable, Segment, Snapshot, Unit
+from controller.watch import Watch
 from controller.wire import decode, encode
 from topology.types import Dpid
 
@@ -40,6 +41,7 @@ FIRST_VTEPS = -2
 """The key, and those below are others', of a table of hosts that may send through tunnels."""
 
 XID_BASE, XID_SPAN = 0x77000000, 0x01000000
+LARGE_FLOWS = 20_000
 AUDIT_EVERY_S = 20.0
 SECOND_AUDIT_S = 2.0
 AUDIT_REST = 50
@@ -50,6 +52,11 @@ ADDRESSED_ROUNDS = 3
 PULL_BYTES = 512 * 1024
 """About so much is sent between two barriers; another one may be under way meanwhile."""
 WINDOW = 2
+WATCHED_BYTES = 64 * 1024
+"""When more than this is sent at once, the flow monitor would have too much to say about it."""
+SOON_REST, SOON_S = 5, 0.5
+"""An audit for what the monitor said waits this many times as long as the last one took, or so
+many seconds, since that one."""
 DUMP_TIMEOUT_S = 60.0
 TRUST_S = 15.0
 """So long may a bridge that is new here take to show where its tunnel ports lead."""
@@ -115,7 +122,7 @@ class Replica:
         self.tables: dict[int, FlowTable] = {PRIVATE: self.private}
         self.acked: dict[int, int] = {}
         self.rejected: dict[int, Rejection] = {}
-        self.drifts = 0
+        self.watch = Watch()
         self.connected_s = now_s
         self.hold_until_s = now_s + TAKEOVER_HOLD_S
         self.trust_until_s = now_s + TRUST_S
@@ -137,6 +144,7 @@ class Replica:
         self._control: list[Buffer] = [encode.set_async()]
         self._barriers: dict[int, _Barrier] = {}
         self._committed: set[int] = set()
+        self._audited_s = self._audit_took_s = float("-inf")
         self._addressed: dict[int, tuple[set[int], set[float]]] = {}  # port -> VTEPs, rounds
         self._left: list[tuple[int, bytes]] = []  # tables, and deletes of what they gave
         self._conversations: dict[int, Conversation] = {}  # cookie -> key in the private table
@@ -151,6 +159,8 @@ class Replica:
         ready = self._under_way < WINDOW and not self._bundles_out
         if ready and self.is_behind and self.state in (State.LIVE, State.SYNCING):
             out += self._catch_up()
+        if self.watch.is_due and self.state is State.LIVE and not self._under_way:
+            out.append(self.watch.subscribe(self._next_xid()))
         return out
 
     def needs_greeting(self) -> bool:
@@ -323,6 +333,8 @@ class Replica:
             mods, stale = self._group_changes()
             adds = [*mods, *adds]
         out = [*adds, *deletes, *left]
+        if PULL_BYTES - room > WATCHED_BYTES:
+            out = [*self.watch.suspend(), *out]
         self._under_way += 1
         self._send_barrier(_Barrier(revs, tuple(stale), catches_up=True), out)
         return out
@@ -475,6 +487,7 @@ class Replica:
             self.dpid, self.tables, self.bridge.skips, now_s, live=self.state is State.LIVE
         )
         self._groups_moved = False
+        self.watch.audit_begins()
         self._retry_rejected(now_s)
         for kind in (encode.MP_METER_CONFIG, encode.MP_GROUP_DESC, encode.MP_FLOW):
             if kind != encode.MP_METER_CONFIG or self.bridge.meters:
@@ -492,6 +505,9 @@ class Replica:
     def take_dump(self, part: DumpPart) -> None:
         """Take a part of a dump."""
         audit, kind, body = self._audit, part.kind, part.body
+        if kind == encode.MP_EXPERIMENTER:
+            self.watch.answered(part.xid, body)
+            return
         if audit is None or part.xid not in audit.xids:
             return
         if kind == encode.MP_GROUP_DESC:
@@ -538,8 +554,14 @@ class Replica:
     def rest(self, now_s: float) -> None:
         """Let the next audit wait: one that takes long is not to keep the switch from its work."""
         if self._audit is not None:
-            pause_s = (now_s - self._audit.since_s) * AUDIT_REST
+            self._audited_s, self._audit_took_s = now_s, now_s - self._audit.since_s
+            pause_s = self._audit_took_s * AUDIT_REST
             self.next_audit_s = max(self.next_audit_s, now_s + pause_s)
+
+    def audit_soon(self, now_s: float) -> None:
+        """Look into what the flow monitor said, as soon as the last audit was long enough ago."""
+        rest_s = max(SOON_S, self._audit_took_s * SOON_REST)
+        self.next_audit_s = min(self.next_audit_s, max(now_s, self._audited_s + rest_s))
 
     def drop_audit(self) -> None:
         if self._audit is not None:
@@ -555,6 +577,7 @@ class Replica:
         audit, self._audit = self._audit, None
         assert audit is not None
         self._mend_meters(audit)
+        self.watch.settled(found.missing)
         barrier = _Barrier({})
         if not self._groups_moved:
             self._groups = {
@@ -569,7 +592,6 @@ class Replica:
             cookie for cookie, rejection in self.rejected.items() if rejection.trying
         )
         if self.state is State.LIVE:
-            self.drifts += found.drifted
             barrier.revs, self._skipped = self._skipped, {}
         else:
             self.state = State.SYNCING
@@ -578,6 +600,44 @@ class Replica:
         if not found.fresh:
             self._bundle(found, barrier)
         self._send_barrier(barrier)
+
+    @property
+    def can_mend(self) -> bool:
+        """Whether nothing is under way that would tell, or settle, the same."""
+        return self._audit is None and not self._bundles_out and self.state is State.LIVE
+
+    def tampered(self) -> Findings:
+        """What the flow monitor said, against what this switch should hold now.
+
+        What was added is left to an audit, which tells also what it took the place of; where that
+        takes long, it is deleted at once.
+        """
+        gone, there = self.watch.evidence()
+        wanted = self._named([*gone, *(entry.cookie for entry in there)])
+        large = sum(table.count_for(self.dpid) for table in self.tables.values()) > LARGE_FLOWS
+        return Findings(
+            [cookie for cookie in dict.fromkeys(gone) if cookie in wanted],
+            tuple(entry for entry in there if large and entry.cookie not in wanted),
+            drifted=True,
+            fresh=False,
+            changed=tuple(entry for entry in there if entry.cookie in wanted),
+        )
+
+    def mend(self, found: Findings) -> None:
+        """Send what puts these flows right."""
+        barrier = _Barrier({})
+        self._bundle(found, barrier)
+        self._send_barrier(barrier)
+
+    def _named(self, cookies: Collection[int]) -> dict[int, bytes]:
+        """Those of the cookies that this switch should hold, with their add messages."""
+        skips = self.bridge.skips
+        return {
+            cookie: add
+            for table in self.tables.values()
+            for cookie, add in table.named(cookies, self.dpid)
+            if cookie_kind(cookie) not in skips
+        }
 
     def _start_from(self, found: Findings, barrier: _Barrier) -> None:
         """Where following begins: behind what the audit settles, or at the beginning of it all."""
@@ -591,15 +651,14 @@ class Replica:
 
     def _bundle(self, found: Findings, barrier: _Barrier) -> None:
         """What the audit found, the last tables first: whatever takes a new flow finds the rest."""
-        dpid = self.dpid
-        missing = [
-            flow for table in self.tables.values() for _c, flow in table.named(found.missing, dpid)
-        ]
-        missing.sort(key=lambda flow: -flow[24])
+        lacking = {*found.missing, *(entry.cookie for entry in found.changed)}
+        missing = sorted(self._named(lacking).values(), key=lambda flow: -flow[24])
         adds = [bytes(flow) for flow in self._takeable(list(missing))]
-        deletes = [
-            encode.delete_by_cookie(cookie) for cookie in {entry.cookie for entry in found.extra}
-        ]
+        # A flow that goes by the name of one of ours may match on something else.
+        adds = [*map(_deletion, found.changed), *adds]
+        # Open vSwitch has flows of its own with cookie 0 in a table that is not to be named.
+        extra = {(entry.cookie, entry.table if entry.raw else 0xFF) for entry in found.extra}
+        deletes = [encode.delete_by_cookie(cookie, table) for cookie, table in extra]
         if adds or deletes:
             barrier.bundle_id = self._next_xid()
             barrier.retry = (adds, deletes)
@@ -673,6 +732,10 @@ class Replica:
         return not self.rejected or not any(
             any(self.tables[key].named(self.rejected, self.dpid)) for key, _rev in held
         )
+
+
+def _deletion(entry: decode.FlowEntry) -> bytes:
+    return encode.delete_entry(entry.table, entry.priority, entry.cookie, entry.match_bytes)
 
 
 def _split(part: Buffer) -> list[bytes]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import secrets
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import eventlet
 from eventlet.event import Event as Signal
@@ -22,6 +24,7 @@ from controller.events import (
     Committed,
     Connected,
     Continue,
+    Drift,
     Effects,
     Event,
     Lost,
@@ -30,16 +33,24 @@ from controller.events import (
     Received,
     Tick,
 )
+from controller.happenings import Happening
 from controller.heap import Heap
 from controller.inspector import Inspector
+from controller.journal import Journal
+from controller.news import WriteNews
 from controller.openflow.front import Connection
 from controller.replica import Replica, State
 from controller.service import (
+    About,
     Applied,
     Diff,
+    DriftCounts,
     FlowView,
+    HostCounts,
     HostStatus,
     Question,
+    Status,
+    StoreUsage,
     Ticket,
     TraceReport,
     TunnelPort,
@@ -52,14 +63,15 @@ from controller.tables import Buffer
 from controller.wire.decode import PacketIn
 from topology.draft import Draft
 from topology.errors import VxlanError
-from topology.model import Change, MacKey, Topology, Vm
-from topology.types import Dpid
+from topology.model import Change, Fact, Host, Key, MacKey, Put, Topology, Vm
+from topology.types import Dpid, Location, VtepIp
 
 LOG = logging.getLogger("vxlan_l2")
 
 T = TypeVar("T")
 TICK_S = 0.1
 TELL_TURNS = 10
+DRIFTS_KEPT = 256
 CHANGES_AT_ONCE = 200
 """Changes of one write that are applied before others get a turn: some milliseconds' worth."""
 
@@ -72,22 +84,42 @@ class _Waiter:
     done: Signal = field(default_factory=Signal)
 
 
+class _Told(NamedTuple):
+    """What was last told of a host."""
+
+    state: str
+    reason: str | None
+    vtep: VtepIp | None
+    name: str | None
+
+
 class Runtime:
     """Implements controller.service.Service, and hears of the switches as their Listener."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, about: About | None = None) -> None:
         self.engine = Engine(settings, secret=os.urandom(32))
         self._store = store
         self._connections: dict[int, Connection] = {}
         self._waiters: dict[int, set[_Waiter]] = {}  # by dpid of a switch that is waited for
         self._to_remember: LightQueue = LightQueue()
         self._committer: Committer[Ticket] = Committer(store, self.topology, self._committed)
-        self._told: dict[int, str | None] = {}  # why a host is DEGRADED, None: it is LIVE
+        self._about = about or About()
+        self._started_s = time.time()
+        self._started_monotonic_s = time.monotonic()
+        self.journal = Journal(secrets.token_hex(4))
+        self._told: dict[int, _Told] = {}
+        self._announced: set[tuple[MacKey, Location]] = set()  # moves on their way to the store
         self._ready = False
         self._at_work = False
         self._heap = Heap()
+        self._drifted_lately: deque[tuple[float, Drift]] = deque(maxlen=DRIFTS_KEPT)
         self._inspector = Inspector(
-            self.engine, self.now_s, self._carry_out, self._registered_since, self.tunnels
+            self.engine,
+            self.now_s,
+            self._carry_out,
+            self._registered_since,
+            self.tunnels,
+            lambda: self._drifted_lately,
         )
 
     def start(self) -> None:
@@ -120,6 +152,24 @@ class Runtime:
 
     def learn_timeout_s(self) -> float:
         return float(self.engine.settings.learn_timeout_s)
+
+    def status(self) -> Status:
+        usage = self._store.usage()
+        states = Counter(told.state for told in self._told.values())
+        counts = HostCounts(
+            len(self.topology.hosts), len(self.engine.replicas), states["LIVE"], states["DEGRADED"]
+        )
+        return Status(
+            self._about,
+            self._started_s,
+            time.time(),
+            time.monotonic() - self._started_monotonic_s,
+            None if usage is None else StoreUsage(*usage),
+            counts,
+        )
+
+    def drifts(self) -> DriftCounts:
+        return DriftCounts(**self.engine.drifts)
 
     def commit(self, plan: Callable[[Draft], T]) -> tuple[T, Ticket]:
         return self._committer.commit(plan)
@@ -160,16 +210,21 @@ class Runtime:
         replica = self.engine.replicas.get(dpid)
         if replica is None:
             return HostStatus(False, "DISCONNECTED", None, (), 0)
-        reason = self._trouble(replica)
-        degraded = reason is not None and replica.state is State.LIVE
+        state, reason = self._standing(replica)
         host = self.topology.hosts.get(dpid)
         ports = tuple(
             TunnelPort(port, name, None if (r := host and host.remote_of(name)) is None else str(r))
             for port, name in replica.bridge.tunnel_ports
         )
-        state = "DEGRADED" if degraded else str(replica.state)
         answers = "switch" if replica.bridge.nd else "controller"
-        return HostStatus(True, state, reason, ports, replica.desired_count(), answers)
+        monitor = bool(replica.watch.works)
+        return HostStatus(True, state, reason, ports, replica.desired_count(), answers, monitor)
+
+    def _standing(self, replica: Replica) -> tuple[str, str | None]:
+        """A connected host's state as it is shown, and what keeps it from working."""
+        reason = self._trouble(replica)
+        degraded = reason is not None and replica.state is State.LIVE
+        return "DEGRADED" if degraded else str(replica.state), reason
 
     def _trouble(self, replica: Replica) -> str | None:
         bridge = replica.bridge
@@ -251,14 +306,15 @@ class Runtime:
             old.close()
         LOG.info("host %s connected from %s", connection.dpid_text, connection.peer)
         self._handle(Connected(dpid, connection.epoch, connection.peer, connection.vtep, ports))
+        self._tell_host(dpid)
 
     def lost(self, connection: Connection) -> None:
         dpid = int(connection.id)
         if self._connections.get(dpid) is connection:
             del self._connections[dpid]
-            self._told.pop(dpid, None)
             LOG.warning("host %s is DISCONNECTED; it keeps its flows", connection.dpid_text)
         self._handle(Lost(dpid, connection.epoch))
+        self._tell_host(dpid)
 
     def received(self, connection: Connection, message: Message) -> None:
         self._handle(Received(int(connection.id), connection.epoch, message))
@@ -288,12 +344,18 @@ class Runtime:
         for key in effects.holders:
             self._to_remember.put(("vip", key))
         for key, place in effects.moves.items():
+            self._announced.add((key, place))
             self._to_remember.put(("vm", key, place))
         for dpid in effects.close:
             if dpid in self._connections:
                 self._connections[dpid].close()
         for line in effects.log:
             LOG.warning("%s", line)
+        if effects.happened:
+            self.journal.publish(effects.happened)
+        for drift in effects.drifted:
+            self._drifted_lately.append((self.now_s(), drift))
+            self.happened("drift", explain.drift_told(self.engine, drift))
         if effects.again and not self._at_work:
             self._at_work = True
             eventlet.spawn_n(self._go_on)
@@ -303,6 +365,10 @@ class Runtime:
                     self._look_again(waiter, (dpid,))
                     if not waiter.pending and not waiter.done.ready():
                         waiter.done.send()
+
+    def happened(self, kind: str, data: dict[str, object]) -> None:
+        """Tell who listens to /v1/events of something that is no change of the engine's state."""
+        self.journal.publish([Happening(kind, data)])
 
     def _go_on(self) -> None:
         """Give the engine a turn after everybody else, as long as it has work left over."""
@@ -317,13 +383,29 @@ class Runtime:
 
     def _committed(self, changes: list[Change]) -> Ticket:
         departing = self.engine.followers(changes)
+        news = WriteNews()
         for at in range(0, len(changes), CHANGES_AT_ONCE):
             if at:
                 eventlet.sleep(0)
             part = tuple(changes[at : at + CHANGES_AT_ONCE])
+            before = [(key := _kind_and_key(change), self.topology.fact(*key)) for change in part]
             self._handle(Committed(part))
+            for key, fact in before:
+                self._note_change(news, *key, fact)
             self._heap.changed(len(part))
+        if happened := news.happenings():
+            self.journal.publish(happened)
         return self.engine.ticket(changes, departing)
+
+    def _note_change(
+        self, news: WriteNews, kind: type[Fact], key: Key, before: Fact | None
+    ) -> None:
+        after = self.topology.fact(kind, key)
+        if kind is Host and isinstance(key, int):
+            self._tell_host(key)
+            return
+        announced = isinstance(after, Vm) and (after.key, after.host) in self._announced
+        news.changed(before, after, announced=announced)
 
     def _remember_for_ever(self) -> None:
         """Write down what was seen; trouble with the store must not stop forwarding."""
@@ -335,21 +417,46 @@ class Runtime:
                 self.commit(partial(_remember, self.topology, seen))
             except VxlanError as error:
                 LOG.warning("cannot store what was seen (%d facts): %s", len(seen), error)
+            self._announced -= {fact[1:] for fact in seen if fact[0] == "vm"}
 
     def _tell_states(self, turn: int) -> None:
-        """Log each host that became LIVE, or DEGRADED for a reason, once; a part of them a turn."""
-        replicas = self.engine.replicas
-        for dpid in list(replicas)[turn % TELL_TURNS :: TELL_TURNS]:
-            replica = replicas[dpid]
-            if replica.state is State.LIVE:
-                reason = self._trouble(replica)
-                if self._told.get(dpid, "untold") == reason:
-                    continue
-                self._told[dpid] = reason
-                if reason is None:
-                    LOG.info("host %s is LIVE", Dpid(dpid))
-                else:
-                    LOG.warning("host %s is DEGRADED: %s", Dpid(dpid), reason)
+        """Tell of each host whose state is another; a part of them a turn."""
+        for dpid in list(self.engine.replicas)[turn % TELL_TURNS :: TELL_TURNS]:
+            self._tell_host(dpid)
+
+    def _tell_host(self, dpid: int) -> None:
+        """Log a host that became LIVE, or DEGRADED for a reason; an event for each change."""
+        replica = self.engine.replicas.get(dpid)
+        host = self.topology.hosts.get(dpid)
+        if host is None:
+            if self._told.pop(dpid, None) is not None:
+                self._publish_host(dpid, _Told("FORGOTTEN", None, None, None))
+            return
+        state, reason = ("DISCONNECTED", None) if replica is None else self._standing(replica)
+        told, before = _Told(state, reason, host.vtep, host.name), self._told.get(dpid)
+        if told == before:
+            return
+        self._told[dpid] = told
+        self._publish_host(dpid, told)
+        if before is not None and (before.state, before.reason) == (state, reason):
+            return
+        if state == State.LIVE:
+            LOG.info("host %s is LIVE", Dpid(dpid))
+        elif state == "DEGRADED":
+            LOG.warning("host %s is DEGRADED: %s", Dpid(dpid), reason)
+
+    def _publish_host(self, dpid: int, told: _Told) -> None:
+        self.happened(
+            "host",
+            {
+                "host": str(Dpid(dpid)),
+                "host_name": told.name,
+                "vtep": None if told.vtep is None else str(told.vtep),
+                "state": told.state,
+                "reason": told.reason,
+                "connected": dpid in self.engine.replicas,
+            },
+        )
 
     def _tick_for_ever(self) -> None:
         for tick in itertools.count():
@@ -359,6 +466,12 @@ class Runtime:
                 self._tell_states(tick)
             except Exception:
                 LOG.exception("the engine's clock stumbled; it goes on")
+
+
+def _kind_and_key(change: Change) -> tuple[type[Fact], Key]:
+    if isinstance(change, Put):
+        return type(change.fact), change.fact.key
+    return change.kind, change.key
 
 
 def _remember(topology: Topology, seen: set[tuple[Any, ...]], draft: Draft) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
+from controller.journal import Journal
 from topology.draft import Draft
 from topology.model import Topology
 from topology.types import Dpid, Vni
@@ -49,6 +50,7 @@ class HostStatus:
     tunnel_ports: tuple[TunnelPort, ...]
     flows: int
     nd_responder: str | None = None  # who answers neighbour solicitations: "switch", "controller"
+    flow_monitor: bool = False  # whether its switch tells what others do to its flows
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +194,65 @@ class Diff:
         return not self.missing and not self.extra
 
 
+class DriftCounts(NamedTuple):
+    """Flows found missing, extra or changed on bridges that were in step, since the start."""
+
+    missing: int = 0
+    extra: int = 0
+    changed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a process says of itself. ``openflow`` is HOST:PORT."""
+
+    version: str = "unknown"
+    openflow: str | None = None
+    store_url: str | None = None
+
+
+class StoreUsage(NamedTuple):
+    """What the facts take on their disk, and what is left there, in bytes."""
+
+    size_bytes: int
+    free_bytes: int
+
+
+class HostCounts(NamedTuple):
+    """How many hosts are known, connected, LIVE, DEGRADED."""
+
+    total: int
+    connected: int
+    live: int
+    degraded: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The controller as a whole. ``started_s`` and ``now_s`` are seconds since 1970."""
+
+    about: About
+    started_s: float
+    now_s: float
+    uptime_s: float
+    store: StoreUsage | None
+    hosts: HostCounts
+
+
 class Service(Protocol):
     """The running controller, as the API sees it. Methods may switch greenlets, never block."""
 
     @property
     def topology(self) -> Topology: ...
+
+    @property
+    def journal(self) -> Journal:
+        """The events of /v1/events."""
+        ...
+
+    def status(self) -> Status: ...
+
+    def drifts(self) -> DriftCounts: ...
 
     def ready(self) -> bool:
         """Whether the store is loaded and the OpenFlow port listens."""

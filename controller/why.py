@@ -39,7 +39,7 @@ def answer(
     tunnels: Sequence[TunnelStatus],
     presences: Sequence[Presence],
     silent: Mapping[Dpid, str],
-    noticed: Sequence[tuple[Evidence, Fault]] = (),
+    noticed: Sequence[tuple[Evidence, Fault | None]] = (),
 ) -> WhyReport:
     """Weigh it all. ``silent`` hosts are connected, and do not answer.
 
@@ -91,7 +91,7 @@ _HARMS_LITTLE = frozenset({"flow-missing", "foreign-flow", "flow-not-hit", "rece
 
 
 def _weight(fault: Fault) -> int:
-    if fault.cause == "silent":
+    if fault.cause in ("silent", "recent-drift"):
         return len(_ORDER) + 1
     return _ORDER.index(fault.cause) if fault.cause in _ORDER else len(_ORDER)
 

@@ -12,9 +12,11 @@ from webob import Request, Response
 
 from controller.api import (
     resources_batch,
+    resources_events,
     resources_hosts,
     resources_learned,
     resources_networks,
+    resources_status,
     resources_trace,
     resources_tunnels,
     resources_vips,
@@ -105,6 +107,8 @@ ROUTES: Final = (
     Route("/v1/why", {"GET": resources_trace.why}),
     Route("/v1/learned", {"GET": resources_learned.index}),
     Route("/v1/tunnels", {"GET": resources_tunnels.index}),
+    Route("/v1/events", {"GET": resources_events.index}),
+    Route("/v1/status", {"GET": resources_status.show}),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from webob import Request
@@ -32,6 +32,19 @@ class Call:
         self.path = path
         self._request = request
         self._query = _parse_query(request.environ.get("QUERY_STRING", ""))
+
+    @property
+    def environ(self) -> dict[str, Any]:
+        """What the server knows of the request (PEP 3333), and reads again afterwards."""
+        return self._request.environ
+
+    @property
+    def is_head(self) -> bool:
+        return bool(self._request.method == "HEAD")
+
+    def header(self, name: str) -> str | None:
+        value: str | None = self._request.headers.get(name)
+        return value
 
     # Query
 

@@ -57,6 +57,7 @@ def show_host(host: Host, status: HostStatus, vms: int) -> dict[str, object]:
         "vms": vms,
         "flows": status.flows,
         "nd_responder": status.nd_responder,
+        "flow_monitor": status.flow_monitor,
     }
 
 

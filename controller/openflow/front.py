@@ -13,6 +13,7 @@ import socket as sockets
 import time
 from collections import deque
 from collections.abc import Callable
+from struct import pack
 from typing import Any, Protocol
 
 import eventlet
@@ -25,7 +26,14 @@ from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER
 from ryu.lib import hub
 from ryu.ofproto import ofproto_parser
 
-from controller.events import BarrierAnswered, BundleCommitted, DumpPart, Message
+from controller.events import (
+    BarrierAnswered,
+    BundleCommitted,
+    DumpPart,
+    FlowUpdates,
+    Message,
+    MonitorPaused,
+)
 from controller.openflow import guard
 from controller.openflow.listen import Acceptor
 from controller.replica import XID_BASE
@@ -47,6 +55,7 @@ DEAD_AFTER_S = 15.0
 OWN_STALL_S = 1.0
 UNREAD_MAX_BYTES = 4 << 20
 
+_OWN_CHANGE = pack("!HH4x", encode.MP_EXPERIMENTER, 0) + encode.FLOW_MONITOR_NAME + b"\0\x08\0\3"
 _PACKET_IN = bytes((encode.VERSION, encode.PACKET_IN))
 _EPOCHS = itertools.count(int(time.time() * 1000) & 0xFFFFFFFFFF)
 _FOR_RYU_TOO = {
@@ -344,7 +353,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 self._packets.append(decode.packet_in(message))
                 if self._others_hear(ofp_event.EventOFPPacketIn):
                     self._hand_to_ryu(message)
-            else:
+            elif message[8:28] != _OWN_CHANGE:  # which a flow monitor says of every flow-mod
                 self._take(message)
             taken += 1
             if taken % MESSAGES_BEFORE_YIELD == 0:
@@ -390,6 +399,8 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             kind, more, body = decode.multipart(message)
             if xid >> 24 == XID_BASE >> 24:
                 value = DumpPart(xid, kind, body, more)
+            elif kind == encode.MP_EXPERIMENTER and body.startswith(encode.FLOW_MONITOR_NAME):
+                value = FlowUpdates(body[len(encode.FLOW_MONITOR_NAME) :])
             elif self._others_hear(_STATS_FOR_RYU.get(kind)):
                 self._hand_to_ryu(message)
         elif msg_type == encode.PORT_STATUS:
@@ -400,7 +411,11 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             value = decode.error(message)
         elif msg_type == encode.EXPERIMENTER:
             bundle_id = guard.committed_bundle(message)
-            value = None if bundle_id is None else BundleCommitted(bundle_id)
+            paused = guard.monitor_paused(message)
+            if bundle_id is not None:
+                value = BundleCommitted(bundle_id)
+            elif paused is not None:
+                value = MonitorPaused(paused)
         if value is not None:
             self.listener.received(self, value)
         if msg_type in guard.RYU_REPLIES or self._others_hear(_FOR_RYU_TOO.get(msg_type)):

@@ -93,6 +93,16 @@ def _check_hello(message: bytes) -> None:
         raise TooOld(", ".join(f"1.{each - 1}" for each in spoken) or "of no version", version)
 
 
+def monitor_paused(message: bytes) -> bool | None:
+    """Whether a flow monitor pauses or goes on, if this message says either."""
+    if len(message) < 16 or int.from_bytes(message[8:12], "big") != encode.ONF_VENDOR:
+        return None
+    kind = int.from_bytes(message[12:16], "big")
+    if kind not in (encode.MONITOR_PAUSED, encode.MONITOR_RESUMED):
+        return None
+    return kind == encode.MONITOR_PAUSED
+
+
 def committed_bundle(message: bytes) -> int | None:
     """The id of the bundle that this message says is committed, if it does."""
     if len(message) < _BUNDLE_CONTROL_BYTES or message[8:16] != b"ONF\0\0\0\x08\xfc":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple, TypeAlias
 
@@ -18,6 +19,7 @@ FIELDS = {(field.oxm_class, field.number): field for field in Field}
 _MULTIPART = Struct("!HH4x")
 _FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
 _FLOW_NAME = Struct("!H22xQ")
+_FLOW_UPDATE = Struct("!HHHHHBxQ")
 _PORT = Struct("!I4x6s2x16s")
 _ERROR = Struct("!HH")
 
@@ -88,6 +90,37 @@ class FlowEntry:
     packets: int
     octets: int
     raw: bytes
+
+    @property
+    def match_bytes(self) -> bytes:
+        """Its match as it is on the wire, padded."""
+        size = int.from_bytes(self.raw[50:52], "big")
+        return self.raw[48 : 48 + size + -size % 8]
+
+    @property
+    def name(self) -> bytes:
+        """Table, priority and match: two with the same ones replace each other."""
+        return bytes((self.table,)) + self.priority.to_bytes(2, "big") + self.match_bytes
+
+
+class Updated(IntEnum):
+    """What a flow monitor tells (ONFFME); of the subscriber's own changes, only that."""
+
+    ADDED = 0
+    DELETED = 1
+    MODIFIED = 2
+    OWN = 3
+
+
+TIMED_OUT, GROUP_DELETED = (0, 1), 3  # OFPRR
+
+
+class FlowUpdate(NamedTuple):
+    """A flow that somebody else added or modified, as it is now; or deleted, and why."""
+
+    event: Updated
+    reason: int
+    entry: FlowEntry
 
 
 def _need(data: bytes, size: int, what: str) -> None:
@@ -221,6 +254,27 @@ def flow_entries(body: bytes) -> Iterator[FlowEntry]:
             _FLOW_STATS.unpack_from(entry)
         )
         yield FlowEntry(cookie, table, priority, duration_s, hard, idle, packets, octets, entry)
+
+
+def flow_updates(body: bytes) -> Iterator[FlowUpdate]:
+    """What a flow monitor says that others did."""
+    for update in _entries(body, 8, "flow monitor"):
+        event = int.from_bytes(update[2:4], "big")
+        if event == Updated.OWN:
+            continue
+        if event > Updated.OWN or len(update) < 32:
+            raise Malformed(f"flow monitor: event {event} of {len(update)} bytes")
+        (reason, priority, idle_s, hard_s, match_len, table, cookie) = _FLOW_UPDATE.unpack_from(
+            update, 4
+        )
+        if match_len < 4 or 24 + match_len > len(update):
+            raise Malformed("flow monitor: bad match")
+        rest = update[24:]
+        head = _FLOW_STATS.pack(
+            48 + len(rest), table, 0, 0, priority, idle_s, hard_s, 0, cookie, 0, 0
+        )
+        entry = FlowEntry(cookie, table, priority, 0, hard_s, idle_s, 0, 0, head + rest)
+        yield FlowUpdate(Updated(event), reason, entry)
 
 
 def group_entries(body: bytes) -> Iterator[tuple[int, int, bytes]]:

@@ -239,6 +239,28 @@ def delete_by_cookie(cookie: int, table: int = 0xFF) -> bytes:
     return head + encode_match(())
 
 
+def delete_entry(table: int, priority: int, cookie: int, match_bytes: bytes) -> bytes:
+    """The message that deletes one flow as the switch itself describes it."""
+    head = _FLOW_MOD.pack(
+        VERSION,
+        FLOW_MOD,
+        FLOW_MOD_FIXED_BYTES + len(match_bytes),
+        FLOW_XID,
+        cookie,
+        ALL_ONES_64,
+        table,
+        DELETE_STRICT,
+        0,
+        0,
+        priority,
+        NO_BUFFER,
+        ANY,
+        ANY,
+        0,
+    )
+    return head + match_bytes
+
+
 def encode_buckets(group: FloodGroup) -> bytes:
     """The buckets as both a group-mod and a group description carry them."""
     parts = []
@@ -287,6 +309,27 @@ def packet_out(actions: Sequence[Action], frame: bytes, in_port: int = OFPP_CONT
     encoded = encode_actions(actions)
     head = pack("!IIH6x", NO_BUFFER, in_port, len(encoded))
     return message(PACKET_OUT, FLOW_XID, head + encoded + frame)
+
+
+# Flow monitors: the ONF extension for OpenFlow 1.3 (EXT-187)
+
+MP_EXPERIMENTER = 0xFFFF
+FLOW_MONITOR_NAME = pack("!II", ONF_VENDOR, 1870)  # of the request, its replies, and its end
+MONITOR_PAUSED, MONITOR_RESUMED = 1871, 1872
+_ADDED_DELETED_MODIFIED_WITH_ACTIONS = 0x001E
+
+
+def flow_monitor(monitor_id: int, xid: int) -> bytes:
+    """Ask to be told of every change of flows that others make, not of what is there already."""
+    flags = _ADDED_DELETED_MODIFIED_WITH_ACTIONS
+    request = pack("!IHHIB3x", monitor_id, flags, 4, ANY, 0xFF) + encode_match(())
+    head = pack("!HH4x", MP_EXPERIMENTER, 0)
+    return message(MULTIPART_REQUEST, xid, head + FLOW_MONITOR_NAME + request)
+
+
+def flow_monitor_cancel(monitor_id: int) -> bytes:
+    """Ask to be told no more."""
+    return message(EXPERIMENTER, FLOW_XID, FLOW_MONITOR_NAME + pack("!I", monitor_id))
 
 
 # Bundles: the ONF extension for OpenFlow 1.3 (EXT-230)

@@ -11,11 +11,17 @@ import pytest
 from webob import Request, Response
 
 from controller.api.app import Api
+from controller.journal import Journal
 from controller.service import (
+    About,
     Applied,
     Diff,
+    DriftCounts,
     FlowView,
+    HostCounts,
     HostStatus,
+    Status,
+    StoreUsage,
     Ticket,
     TunnelPort,
     TunnelStatus,
@@ -51,6 +57,7 @@ class PretendedFabric:
         self.waits: list[float] = []
         self.flow_views = [FLOW]
         self.tunnel_list: list[TunnelStatus] = []
+        self.journal = Journal("b007", kept=100, clock=lambda: 1795255200.1234)
 
     def start(self) -> None:
         self._committer.start()
@@ -77,6 +84,14 @@ class PretendedFabric:
     @property
     def topology(self) -> Topology:
         return self._topology
+
+    def status(self) -> Status:
+        about = About("1.2.3", "0.0.0.0:6653", "sqlite:///state.db")
+        hosts = HostCounts(len(self._topology.hosts), len(self.connected), 1, 0)
+        return Status(about, 1795255100.0, 1795255200.0, 100.0, StoreUsage(4096, 1 << 30), hosts)
+
+    def drifts(self) -> DriftCounts:
+        return DriftCounts(1, 2, 3)
 
     def ready(self) -> bool:
         return self.is_ready

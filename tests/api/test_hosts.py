@@ -40,6 +40,7 @@ def test_list(client: Any, fabric: Any, vm: dict[str, Any]) -> None:
         "vms": 1,
         "flows": 31,
         "nd_responder": None,
+        "flow_monitor": False,
     }
     assert page["items"][1]["connected"] is False
 

@@ -12,12 +12,14 @@ from controller.events import (
     Committed,
     Connected,
     Continue,
+    Drift,
     Effects,
     Event,
     Lost,
     Received,
     Tick,
 )
+from controller.happenings import Happening
 from controller.journey import Journey, Packet
 from controller.pipeline import SOURCE_KINDS, Kind, cookie_kind
 from controller.replica import Replica
@@ -50,6 +52,8 @@ class FakeFabric(Voices):
         self.keyless: set[tuple[int, str]] = set()  # (dpid, port name) of ports without key=flow
         self.strangers: set[VtepIp] = set()  # endpoints in the underlay that are no host's
         self.log: list[str] = []
+        self.drifted: list[Drift] = []
+        self.happened: list[Happening] = []
         self.emitted: list[Journey] = []  # what became of the controller's packet-outs
         self._epochs = itertools.count(1)
         self._connected: dict[int, int] = {}  # dpid -> epoch
@@ -145,6 +149,10 @@ class FakeFabric(Voices):
     def deliver_up(self, dpid: int) -> bool:
         """The controller reads one message."""
         queue = self._up.get(dpid)
+        if queue is not None:
+            unasked = self.switches[dpid].unasked
+            queue.extend(unasked)
+            unasked.clear()
         if not queue:
             return False
         value = as_value(queue.popleft())
@@ -177,6 +185,8 @@ class FakeFabric(Voices):
         self._remember |= {("vip", key) for key in effects.holders}
         self._remember |= {("vm", key, place) for key, place in effects.moves.items()}
         self.log += effects.log
+        self.drifted += effects.drifted
+        self.happened += effects.happened
         for dpid in effects.close:
             self.disconnect(dpid)
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from controller.events import BarrierAnswered, BundleCommitted, DumpPart, Message
+from controller.events import (
+    BarrierAnswered,
+    BundleCommitted,
+    DumpPart,
+    FlowUpdates,
+    Message,
+    MonitorPaused,
+)
 from controller.openflow import guard
 from controller.wire import decode, encode
 
@@ -16,6 +23,8 @@ def as_value(message: bytes) -> Message | None:
         return BarrierAnswered(xid)
     if kind == encode.MULTIPART_REPLY:
         what, more, body = decode.multipart(message)
+        if what == encode.MP_EXPERIMENTER and not xid:
+            return FlowUpdates(body.removeprefix(encode.FLOW_MONITOR_NAME))
         return DumpPart(xid, what, body, more)
     if kind == encode.PORT_STATUS:
         return decode.port_status(message)
@@ -23,5 +32,8 @@ def as_value(message: bytes) -> Message | None:
         return decode.flow_removed(message)
     if kind == encode.ERROR:
         return decode.error(message)
+    paused = guard.monitor_paused(message)
+    if paused is not None:
+        return MonitorPaused(paused)
     bundle_id = guard.committed_bundle(message)
     return None if bundle_id is None else BundleCommitted(bundle_id)

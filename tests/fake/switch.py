@@ -11,6 +11,7 @@ from controller.flow import CopyToController, Field, Group, Output, SetField
 from controller.pipeline import Kind, cookie_kind
 from controller.simulator import SimulatedBridge
 from controller.wire import encode
+from controller.wire.decode import Updated
 from controller.wire.encode import cookie_of, identity_of
 from controller.wire.readback import read_actions, read_flow
 
@@ -75,6 +76,7 @@ class FakeSwitch:
     ports: dict[int, str]
     meters_work: bool = True
     bundles_work: bool = True
+    monitors_work: bool = True
     mute: bool = False  # it never answers a request for statistics
     dump_part_bytes: int = 2000
     refuse: Refuse | None = None
@@ -84,6 +86,10 @@ class FakeSwitch:
     flow_mods: int = 0
     commits: int = 0
     packet_outs: list[tuple[tuple, bytes]] = field(default_factory=list)
+    monitor: int | None = None  # the id of the controller's flow monitor
+    monitor_paused: bool = False
+    monitor_ids: list[int] = field(default_factory=list)
+    unasked: list[bytes] = field(default_factory=list)  # messages that nobody asked for
     _bundles: dict[int, list[bytes]] = field(default_factory=dict)
     _bridge: SimulatedBridge | None = None
 
@@ -125,6 +131,41 @@ class FakeSwitch:
         self.changed()
         return len(gone)
 
+    def tampered(self, add: bytes, event: Updated = Updated.ADDED) -> None:
+        """Somebody adds or modifies a flow by hand, and the flow monitor says so."""
+        if event is Updated.DELETED:
+            del self.flows[identity_of(add)]
+        else:
+            self.flows[identity_of(add)] = Entry(add, 0.0)
+        self.changed()
+        self.tell(add, event)
+
+    def tell(self, add: bytes, event: Updated, reason: int = 2) -> None:
+        """The flow monitor tells of one flow."""
+        if self.monitor is None or self.monitor_paused:
+            return
+        match_len = int.from_bytes(add[50:52], "big")
+        reason = reason if event is Updated.DELETED else 0
+        timeouts = (add[26:28], add[28:30])
+        update = b"".join(
+            (
+                pack("!HHH", len(add) - 24, event, reason),
+                add[30:32],
+                *timeouts,
+                pack("!HBx", match_len, add[24]),
+                add[8:16],
+                add[48:],
+            )
+        )
+        self.unasked.append(_updates(0, update))
+
+    def pause_monitor(self, paused: bool) -> None:
+        """It has more to tell than is read; or all of that was read."""
+        self.monitor_paused = paused
+        kind = encode.MONITOR_PAUSED if paused else encode.MONITOR_RESUMED
+        body = pack("!II", encode.ONF_VENDOR, kind)
+        self.unasked.append(encode.message(encode.EXPERIMENTER, 0, body))
+
     def restart(self) -> None:
         """The daemon was killed and started: nothing is left."""
         self.flows.clear()
@@ -136,14 +177,18 @@ class FakeSwitch:
     def hang_up(self) -> None:
         """The connection is gone, and open bundles with it."""
         self._bundles.clear()
+        self.monitor = None
+        self.monitor_ids.clear()
+        self.unasked.clear()
 
     def expire(self, now_s: float) -> list[bytes]:
         """Flows whose time is over are gone; answers what is said about them."""
         over = [
             (entry, why) for entry in self.flows.values() if (why := entry.over(now_s)) is not None
         ]
-        for entry, _why in over:
+        for entry, why in over:
             del self.flows[identity_of(entry.add)]
+            self.tell(entry.add, Updated.DELETED, why)
         if over:
             self.changed()
         return [_flow_removed(entry, why) for entry, why in over if entry.reported]
@@ -239,6 +284,8 @@ class FakeSwitch:
         for entry in gone:
             del self.flows[identity_of(entry.add)]
         self.changed()
+        if self.monitor is not None:
+            self.unasked.append(_updates(0, pack("!HH", 8, Updated.OWN) + mod[4:8]))
         return [_flow_removed(entry, 2) for entry in gone if entry.reported]
 
     def _group_mod(self, mod: bytes) -> list[bytes]:
@@ -271,6 +318,8 @@ class FakeSwitch:
         (kind,) = unpack_from("!H", request, 8)
         if self.mute:
             return []
+        if kind == encode.MP_EXPERIMENTER:
+            return self._monitor(request, xid)
         if kind == encode.MP_FLOW:
             entries = [self._flow_stats(entry, now_s) for entry in self.flows.values()]
         elif kind == encode.MP_GROUP_DESC:
@@ -300,6 +349,18 @@ class FakeSwitch:
             for at, part in enumerate(parts)
         ]
 
+    def _monitor(self, request: bytes, xid: int) -> list[bytes]:
+        if not self.monitors_work:
+            return [self._error(BAD_EXPERIMENTER, request)]
+        vendor, what, monitor_id, flags = unpack_from("!IIIH", request, 16)
+        if (vendor, what, flags) != (encode.ONF_VENDOR, 1870, 0x1E):
+            raise Protocol(f"multipart request {vendor:#x} {what} {flags:#x}")
+        if monitor_id in self.monitor_ids:
+            raise Protocol("a monitor id for the second time, which Open vSwitch 3.1 cannot answer")
+        self.monitor, self.monitor_paused = monitor_id, False
+        self.monitor_ids.append(monitor_id)
+        return [_updates(xid, b"")]
+
     def _flow_stats(self, entry: Entry, now_s: float) -> bytes:
         body = entry.add[48:]
         fixed = pack(
@@ -322,6 +383,11 @@ class FakeSwitch:
         vendor, kind, bundle_id = unpack_from("!III", message, 8)
         if vendor != encode.ONF_VENDOR:
             raise Protocol(f"vendor {vendor:#x}")
+        if kind == 1870:
+            if bundle_id != self.monitor:
+                raise Protocol("another monitor's end")
+            self.monitor = None
+            return []
         if not self.bundles_work:
             return [self._error(BAD_EXPERIMENTER, message)]
         if kind == 2301:
@@ -351,6 +417,11 @@ def _flow_removed(entry: Entry, why: int) -> bytes:
     timeouts = pack("!HH", entry.idle_timeout_s, entry.hard_timeout_s)
     body = pack("!Q", entry.cookie) + priority + bytes((why, entry.table)) + bytes(8) + timeouts
     return encode.message(encode.FLOW_REMOVED, 0, body + bytes(16) + encode.encode_match(()))
+
+
+def _updates(xid: int, body: bytes) -> bytes:
+    head = pack("!HH4x", encode.MP_EXPERIMENTER, 0) + encode.FLOW_MONITOR_NAME
+    return encode.message(encode.MULTIPART_REPLY, xid, head + body)
 
 
 def vnis_of(entry: Entry) -> set[int]:
