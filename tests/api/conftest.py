@@ -17,14 +17,21 @@ from controller.service import (
     Applied,
     Diff,
     DriftCounts,
+    End,
+    Evidence,
     FlowView,
     HostCounts,
     HostStatus,
+    Question,
     Status,
     StoreUsage,
     Ticket,
+    TracedHop,
+    TracedStage,
+    TraceReport,
     TunnelPort,
     TunnelStatus,
+    WhyReport,
 )
 from controller.store.committer import Committer
 from controller.store.sqlite import SqliteStore
@@ -56,6 +63,7 @@ class PretendedFabric:
         self.commits = 0
         self.waits: list[float] = []
         self.flow_views = [FLOW]
+        self.questions: list[Question] = []
         self.tunnel_list: list[TunnelStatus] = []
         self.journal = Journal("b007", kept=100, clock=lambda: 1795255200.1234)
 
@@ -122,6 +130,19 @@ class PretendedFabric:
 
     def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
         return [one for one in self.tunnel_list if dpid in (None, one.dpid)]
+
+    def trace(self, question: Question) -> TraceReport:
+        self.questions.append(question)
+        hop = TracedHop(Dpid(0x11), "hv-1", 20, "UNICAST", FLOW, "why", "fact", "next", 1, 3)
+        stage = TracedStage("ARP", "answered", True, (hop,), (End(Dpid(0x11), "answered", "x"),))
+        return TraceReport(Vni(0), question.src, question.dst, True, "fine", None, None, (stage,))
+
+    def why(self, question: Question) -> WhyReport:
+        self.questions.append(question)
+        evidence = (Evidence("VM web-1", "error", "is down"),)
+        return WhyReport(
+            Vni(0), question.src, question.dst, False, "no", "silent", "look", evidence
+        )
 
     def flows(self, dpid: int) -> list[FlowView]:
         return self.flow_views
