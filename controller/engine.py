@@ -28,6 +28,7 @@ from controller.events import (
     Received,
     Tick,
 )
+from controller.examiner import Examiner
 from controller.flow import Field
 from controller.happenings import Happening
 from controller.learning import Limits
@@ -89,6 +90,8 @@ class Engine:
         self.replicas = self._derivation.replicas
         self._prober = Prober(self.topology, self.replicas, secret)
         self.tunnels = self._prober.tunnels
+        self.heard_at: dict[int, VtepIp] = {}  # the address that a host's tunnels end at, by probes
+        self.examiner = Examiner()
         self.packets = PacketIns(self._derivation, settings.limits)
         self._secret = secret
         self._effects = Effects()
@@ -133,6 +136,8 @@ class Engine:
                 if live is not None and live.epoch == event.epoch:
                     self._derivation.drop(live)
                     self.tunnels.lost(event.dpid)
+                    self.examiner.lost(event.dpid)
+                    self.heard_at.pop(event.dpid, None)
                     self._effects.confirmed.add(event.dpid)
         self._derivation.spread(floods_of_all=isinstance(event, Tick | Committed))
         return self._hand_over()
@@ -155,6 +160,7 @@ class Engine:
             self._effects.confirmed.add(event.dpid)
         replica = Replica(event.epoch, event.peer, bridge, now_s, self._derivation.next_rev)
         replica.ports = dict(event.ports)
+        replica.returns = host.seen_address is not None or host.seen_vtep is not None
         self.replicas[event.dpid] = replica
         self.tunnels.connected(event.dpid)
         self._last_arrival_s = now_s
@@ -179,6 +185,8 @@ class Engine:
                 if replica.ears_open and not ears:
                     self._probe_all_soon(now_s)
                 self._effects.wake.add(replica.dpid)
+            case DumpPart() if self.examiner.take(replica.dpid, event.message):
+                pass
             case DumpPart():
                 replica.take_dump(event.message)
                 self._work(replica, now_s)
@@ -323,7 +331,10 @@ class Engine:
         replica.diff_waiters.clear()
         replica.rest(now_s)
         replica.reconcile(found)
+        if first:
+            replica.emptied = found.fresh and replica.returns
         if found.drifted and not first:
+            replica.drifted = (now_s, len(found.missing), len(found.extra))
             self._effects.log.append(
                 f"host {replica.dpid} had drifted: {len(found.missing)} flows missing,"
                 f" {len(found.extra)} extra; mended"
@@ -494,6 +505,7 @@ class Engine:
         if not 0 < address < 0xE0000000:
             return
         vtep = VtepIp(VtepIp.v4(address))
+        self.heard_at[dpid] = vtep
         host = self.topology.hosts.get(dpid)
         if host is not None and host.vtep != vtep and host.declared_vtep is None:
             self._sight(replace(host, seen_vtep=vtep))
@@ -617,6 +629,13 @@ class Engine:
                 of += 1
                 done += replica.confirmed(targets)
         return Applied(done, of)
+
+    def examine(self, dpid: int, controller_ip: int | None) -> Effects:
+        """Have a closer look at a bridge; ``examiner`` has what it found."""
+        replica = self.replicas[dpid]
+        self.examiner.look(replica, controller_ip)
+        self._effects.wake.add(dpid)
+        return self._hand_over()
 
     def request_diff(self, dpid: int, waiter: Callable[[Findings], None], now_s: float) -> Effects:
         """Have the switch dumped now; the waiter is called once with what the audit finds."""

@@ -89,6 +89,7 @@ class Kind(IntEnum):
     UNICAST_PUNT = 56
     NEIGHBOUR_PUNT = 57
     ND_TRIAL = 58
+    LOCAL_STRAY = 64
 
 
 LEARNED_KINDS = frozenset(
@@ -190,6 +191,7 @@ WHY: dict[Kind, str] = {
     Kind.DHCP_SERVER: "answers who-has for the DHCP responder's own address",
     Kind.UNICAST_PUNT: "no conversation yet: the controller installs it",
     Kind.NEIGHBOUR_PUNT: "no conversation yet: the controller looks the address up",
+    Kind.LOCAL_STRAY: "on a VLAN, or untagged, of no network here: drop, and copy a few",
     Kind.ND_TRIAL: "asks the switch whether it can answer neighbour solicitations",
 }
 
@@ -272,6 +274,7 @@ WHOLE_FRAME_BYTES = 0xFFFF  # OFPCML_NO_BUFFER
 LEARN_METER = 1
 PROBE_METER = 2
 SERVICE_METER = 3
+STRAY_METER = 4
 GROUP_BASE = COOKIE_OWNER << 24
 """A network's flood group is GROUP_BASE | VNI."""
 

@@ -39,7 +39,7 @@ PRIVATE = -1
 FIRST_VTEPS = -2
 """The key, and those below are others', of a table of hosts that may send through tunnels."""
 
-XID_BASE, XID_SPAN = 0x77000000, 0x01000000
+XID_BASE, XID_SPAN = 0x77000000, 0x00F00000
 AUDIT_EVERY_S = 20.0
 SECOND_AUDIT_S = 2.0
 AUDIT_REST = 50
@@ -116,6 +116,9 @@ class Replica:
         self.acked: dict[int, int] = {}
         self.rejected: dict[int, Rejection] = {}
         self.drifts = 0
+        self.drifted: tuple[float, int, int] | None = None  # when last; flows missing, extra
+        self.returns = False  # it was here before
+        self.emptied = False  # and came back without any flow
         self.connected_s = now_s
         self.hold_until_s = now_s + TAKEOVER_HOLD_S
         self.trust_until_s = now_s + TRUST_S

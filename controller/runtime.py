@@ -16,7 +16,7 @@ from eventlet.event import Event as Signal
 from eventlet.queue import LightQueue
 from eventlet.timeout import Timeout
 
-from controller import explain, tunnel_views
+from controller import doctor, explain, tunnel_views
 from controller.audit import Findings
 from controller.engine import Engine, Settings
 from controller.events import (
@@ -36,6 +36,7 @@ from controller.openflow.front import Connection
 from controller.replica import Replica, State
 from controller.service import (
     Applied,
+    CheckResult,
     Diff,
     FlowView,
     HostStatus,
@@ -43,12 +44,13 @@ from controller.service import (
     TunnelPort,
     TunnelStatus,
 )
+from controller.sessions import Sessions
 from controller.store.base import Store
 from controller.store.committer import Committer
 from controller.tables import Buffer
 from controller.wire.decode import PacketIn
 from topology.draft import Draft
-from topology.errors import Conflict, VxlanError
+from topology.errors import Conflict, StoreUnavailable, VxlanError
 from topology.model import Change, Topology
 from topology.types import Dpid
 
@@ -60,6 +62,8 @@ TELL_TURNS = 10
 CHANGES_AT_ONCE = 200
 """Changes of one write that are applied before others get a turn: some milliseconds' worth."""
 DIFF_TIMEOUT_S = 10.0
+TUNNELS_TRIED_AT_ONCE = 2000
+LOOK_MAX_S, LOOK_EVERY_S = 5.0, 0.05
 
 
 @dataclass(eq=False)
@@ -80,6 +84,9 @@ class Runtime:
         self._waiters: dict[int, set[_Waiter]] = {}  # by dpid of a switch that is waited for
         self._to_remember: LightQueue = LightQueue()
         self._committer: Committer[Ticket] = Committer(store, self.topology, self._committed)
+        self._sessions = Sessions(self.now_s())
+        self._store_trouble: str | None = None  # what the last write met
+        self._target = "tcp:CONTROLLER:6653"  # until a switch has connected
         self._told: dict[int, str | None] = {}  # why a host is DEGRADED, None: it is LIVE
         self._ready = False
         self._at_work = False
@@ -117,7 +124,13 @@ class Runtime:
         return float(self.engine.settings.learn_timeout_s)
 
     def commit(self, plan: Callable[[Draft], T]) -> tuple[T, Ticket]:
-        return self._committer.commit(plan)
+        try:
+            done = self._committer.commit(plan)
+        except StoreUnavailable as error:
+            self._store_trouble = str(error)
+            raise
+        self._store_trouble = None
+        return done
 
     def applied(self, ticket: Ticket) -> Applied:
         return self.engine.applied(ticket)
@@ -210,6 +223,45 @@ class Runtime:
             for tunnel in tunnel_views.tunnels_of(self.engine, replicas[sender], now_s)
         ]
 
+    def doctor(self, check: str | None = None) -> list[CheckResult]:
+        self._look_closer()
+        usage = self._store.usage()
+        free_bytes = None if usage is None else usage[1]
+        store = doctor.StoreEvidence(self._store.describe(), free_bytes, self._store_trouble)
+        evidence = doctor.gather(
+            self.engine,
+            self._sessions,
+            store,
+            self.tunnels(),
+            self._target,
+            self.now_s(),
+            partial(eventlet.sleep, 0),
+        )
+        found: list[CheckResult] = []
+        for name in doctor.CHECKS if check is None else (check,):
+            found += doctor.results(name, evidence)
+            eventlet.sleep(0)
+        return found
+
+    def _look_closer(self) -> None:
+        """Ask the switches, and have tunnels tried at once where that is not too many."""
+        engine = self.engine
+        if engine.tunnels.count <= TUNNELS_TRIED_AT_ONCE:
+            engine.tunnels.refresh(self.now_s())
+        self._examine()
+        self._wait_while(lambda: engine.examiner.busy or engine.tunnels.busy, LOOK_MAX_S)
+
+    def _examine(self) -> None:
+        for dpid, connection in list(self._connections.items()):
+            if dpid in self.engine.replicas:
+                self._carry_out(self.engine.examine(dpid, connection.controller_ip))
+                eventlet.sleep(0)
+
+    def _wait_while(self, busy: Callable[[], bool], most_s: float) -> None:
+        end_s = self.now_s() + most_s
+        while busy() and self.now_s() < end_s:
+            eventlet.sleep(LOOK_EVERY_S)
+
     def flows(self, dpid: int) -> list[FlowView]:
         return explain.flow_views(self.engine, dpid)
 
@@ -240,15 +292,22 @@ class Runtime:
             )
             old.close()
         LOG.info("host %s connected from %s", connection.dpid_text, connection.peer)
+        self._target = connection.target
+        replaced = None if old is None else old.address[0]
+        self._sessions.came(dpid, connection.address[0], self.now_s(), replaced)
         self._handle(Connected(dpid, connection.epoch, connection.peer, connection.vtep, ports))
 
     def lost(self, connection: Connection) -> None:
         dpid = int(connection.id)
         if self._connections.get(dpid) is connection:
             del self._connections[dpid]
+            self._sessions.left(dpid, self.now_s())
             self._told.pop(dpid, None)
             LOG.warning("host %s is DISCONNECTED; it keeps its flows", connection.dpid_text)
         self._handle(Lost(dpid, connection.epoch))
+
+    def refused(self, connection: Connection, reason: str) -> None:
+        self._sessions.refuse(connection.address[0], reason, self.now_s())
 
     def received(self, connection: Connection, message: Message) -> None:
         self._handle(Received(int(connection.id), connection.epoch, message))

@@ -12,6 +12,7 @@ from webob import Request, Response
 
 from controller.api import (
     resources_batch,
+    resources_doctor,
     resources_hosts,
     resources_learned,
     resources_networks,
@@ -102,6 +103,7 @@ ROUTES: Final = (
     ),
     Route("/v1/learned", {"GET": resources_learned.index}),
     Route("/v1/tunnels", {"GET": resources_tunnels.index}),
+    Route("/v1/doctor", {"GET": resources_doctor.index}),
 )
 
 

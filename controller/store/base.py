@@ -35,3 +35,7 @@ class Store(Protocol):
     def describe(self) -> str:
         """What it is and where, on one line, for the log."""
         ...
+
+    def usage(self) -> tuple[int, int] | None:
+        """Bytes that it takes, and that are left where it is; None where that means nothing."""
+        ...

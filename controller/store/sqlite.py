@@ -47,6 +47,19 @@ class SqliteStore:
     def describe(self) -> str:
         return "SQLite, in memory only" if self._path is None else f"SQLite file {self._path}"
 
+    def usage(self) -> tuple[int, int] | None:
+        if self._path is None:
+            return None
+        size_bytes = 0
+        for path in (self._path, f"{self._path}-wal"):
+            with suppress(OSError):
+                size_bytes += os.stat(path).st_size
+        try:
+            room = os.statvfs(os.path.dirname(self._path))
+        except OSError:
+            return None
+        return size_bytes, room.f_bavail * room.f_frsize
+
     def open(self) -> None:
         if self._db is not None:
             raise RuntimeError("the store is open already")

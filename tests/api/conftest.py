@@ -13,6 +13,7 @@ from webob import Request, Response
 from controller.api.app import Api
 from controller.service import (
     Applied,
+    CheckResult,
     Diff,
     FlowView,
     HostStatus,
@@ -50,6 +51,7 @@ class PretendedFabric:
         self.commits = 0
         self.waits: list[float] = []
         self.flow_views = [FLOW]
+        self.check_results: list[CheckResult] = []
         self.tunnel_list: list[TunnelStatus] = []
 
     def start(self) -> None:
@@ -104,6 +106,9 @@ class PretendedFabric:
             return HostStatus(False, "DISCONNECTED", None, (), 0)
         ports = (TunnelPort(5, "vxlan0", "192.168.33.13"), TunnelPort(6, "vxlan1", None))
         return HostStatus(True, "LIVE", None, ports, 31)
+
+    def doctor(self, check: str | None = None) -> list[CheckResult]:
+        return [one for one in self.check_results if check in (None, one.check)]
 
     def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
         return [one for one in self.tunnel_list if dpid in (None, one.dpid)]
