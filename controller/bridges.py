@@ -32,6 +32,7 @@ from controller.pipeline import (
     PROBE_MAC,
     PROBE_METER,
     SERVICE_METER,
+    STRAY_METER,
     Kind,
     Table,
 )
@@ -64,9 +65,11 @@ METERS = (
     Meter(PROBE_METER, 100, 200),
     Meter(SERVICE_METER, 500, 500),
     Meter(ASK_METER, 50, 100),
+    Meter(STRAY_METER, 1, 10),
 )
-"""Copies per second that one switch may send here: of unknown sources, of probes, of what is to
-be answered (DHCP, solicitations, new conversations), and of VMs' answers to the controller."""
+"""Copies per second that one switch may send here: of unknown sources, of probes, of what is to be
+answered (DHCP, solicitations, new conversations), of VMs' answers to the controller, and of what is
+on no network's VLAN."""
 
 OFPP_MAX = 0xFFFFFF00
 
@@ -186,12 +189,16 @@ class Egress:
 # The base of the pipeline
 
 
-def base_flows() -> tuple[Flow, ...]:
+def base_flows(metered: bool) -> tuple[Flow, ...]:
     """Every table drops, and counts, what nothing in it matches."""
+    told = Table.FROM_LOCAL if metered else None
     misses = tuple(
-        Flow(Kind.TABLE_MISS, table, MISS_PRIORITY, ()) for table in Table if table != Table.UNICAST
+        Flow(Kind.TABLE_MISS, table, MISS_PRIORITY, ())
+        for table in Table
+        if table not in (Table.UNICAST, told)
     )
-    return (*misses, unicast_miss(), *split())
+    strays = () if told is None else (stray_flow(),)
+    return (*misses, *strays, unicast_miss(), *split())
 
 
 def probe_flow(metered: bool) -> Flow:
@@ -205,6 +212,17 @@ def probe_flow(metered: bool) -> Flow:
         PROBE_PRIORITY,
         match((Field.ETH_DST, PROBE_MAC), (Field.ETH_TYPE, PROBE_ETH_TYPE)),
         (CopyToController(PACKET_IN_BYTES, PROBE_METER if metered else None),),
+    )
+
+
+def stray_flow() -> Flow:
+    """A frame on a VLAN of no network here goes nowhere; who sends it is worth knowing."""
+    return Flow(
+        Kind.LOCAL_STRAY,
+        Table.FROM_LOCAL,
+        MISS_PRIORITY,
+        (),
+        (CopyToController(PACKET_IN_BYTES, STRAY_METER),),
     )
 
 

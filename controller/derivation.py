@@ -544,4 +544,4 @@ def _without_conversations(flows: UnitFlows) -> UnitFlows:
 
 @lru_cache(maxsize=2)
 def _base_unit(metered: bool) -> Unit:
-    return Unit.private((*base_flows(), probe_flow(metered)))
+    return Unit.private((*base_flows(metered), probe_flow(metered)))

@@ -31,6 +31,7 @@ from controller.events import (
     Received,
     Tick,
 )
+from controller.examiner import Examiner
 from controller.flow import Field
 from controller.happenings import Happening
 from controller.inquiries import Inquiries
@@ -93,6 +94,8 @@ class Engine:
         self.replicas = self._derivation.replicas
         self._prober = Prober(self.topology, self.replicas, secret)
         self.tunnels = self._prober.tunnels
+        self.heard_at: dict[int, VtepIp] = {}  # the address that a host's tunnels end at, by probes
+        self.examiner = Examiner()
         self.packets = PacketIns(self._derivation, settings.limits)
         self._secret = secret
         self.inquiries = Inquiries()
@@ -141,6 +144,8 @@ class Engine:
                     self._derivation.drop(live)
                     self.inquiries.forget(event.dpid)
                     self.tunnels.lost(event.dpid)
+                    self.examiner.lost(event.dpid)
+                    self.heard_at.pop(event.dpid, None)
                     self._effects.confirmed.add(event.dpid)
         self._derivation.spread(floods_of_all=isinstance(event, Tick | Committed))
         return self._hand_over()
@@ -166,6 +171,7 @@ class Engine:
             self._effects.confirmed.add(event.dpid)
         replica = Replica(event.epoch, event.peer, bridge, now_s, self._derivation.next_rev)
         replica.ports = dict(event.ports)
+        replica.returns = host.seen_address is not None or host.seen_vtep is not None
         self.replicas[event.dpid] = replica
         self.tunnels.connected(event.dpid)
         self._last_arrival_s = now_s
@@ -190,6 +196,8 @@ class Engine:
                 if replica.ears_open and not ears:
                     self._probe_all_soon(now_s)
                 self._effects.wake.add(replica.dpid)
+            case DumpPart() if self.examiner.take(replica.dpid, event.message):
+                pass
             case DumpPart():
                 if not self.inquiries.take(replica, event.message):
                     replica.take_dump(event.message)
@@ -344,12 +352,15 @@ class Engine:
         replica.rest(now_s)
         suspected, replica.watch.suspects = replica.watch.suspects, False
         replica.reconcile(found)
+        if first:
+            replica.emptied = found.fresh and replica.returns
         if found.drifted and not first:
-            self._drifted(replica, found, "monitor" if suspected else "audit")
+            self._drifted(replica, found, "monitor" if suspected else "audit", now_s)
         self._effects.wake.add(replica.dpid)
 
-    def _drifted(self, replica: Replica, found: Findings, seen_by: str) -> None:
+    def _drifted(self, replica: Replica, found: Findings, seen_by: str, now_s: float) -> None:
         """Count it, log it, tell who listens."""
+        replica.drifted = (now_s, len(found.missing) + len(found.changed), len(found.extra))
         changed = tuple(dict.fromkeys(entry.cookie for entry in found.changed))
         counts = {
             "missing": len(found.missing),
@@ -390,7 +401,7 @@ class Engine:
             found = replica.tampered()
             if found.missing or found.extra or found.changed:
                 replica.mend(found)
-                self._drifted(replica, found, "monitor")
+                self._drifted(replica, found, "monitor", now_s)
                 self._effects.wake.add(dpid)
 
     def _audit_again(self, replica: Replica, now_s: float, *, at_once: bool) -> None:
@@ -560,6 +571,7 @@ class Engine:
         if not 0 < address < 0xE0000000:
             return
         vtep = VtepIp(VtepIp.v4(address))
+        self.heard_at[dpid] = vtep
         host = self.topology.hosts.get(dpid)
         if host is not None and host.vtep != vtep and host.declared_vtep is None:
             self._sight(replace(host, seen_vtep=vtep))
@@ -686,6 +698,13 @@ class Engine:
                 of += 1
                 done += replica.confirmed(targets)
         return Applied(done, of)
+
+    def examine(self, dpid: int, controller_ip: int | None) -> Effects:
+        """Have a closer look at a bridge; ``examiner`` has what it found."""
+        replica = self.replicas[dpid]
+        self.examiner.look(replica, controller_ip)
+        self._effects.wake.add(dpid)
+        return self._hand_over()
 
     def request_diff(self, dpid: int, waiter: Callable[[Findings], None], now_s: float) -> Effects:
         """Have the switch dumped now; the waiter is called once with what the audit finds."""

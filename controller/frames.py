@@ -81,6 +81,11 @@ def parse(data: bytes) -> Frame | None:
     )
 
 
+def vlan_of(data: bytes) -> int:
+    """The VLAN id of the outer 802.1Q tag, 0 without one."""
+    return (data[14] << 8 | data[15]) & 0xFFF if data[12:14] == b"\x81\x00" else 0
+
+
 def untagged(data: bytes) -> bytes:
     """The frame without its outer 802.1Q tag, if it has one."""
     return data[:12] + data[16:] if data[12:14] == b"\x81\x00" else data

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from controller.frames import Frame
 from controller.moves import Moves, Verdict
+from controller.sightings import Sightings
 from controller.terms import ADVERTISEMENT
 from topology.model import LearnedMac, MacKey, Network, Topology, Vip
 from topology.types import Foreign, Ip, Location, Mac, Vni
@@ -49,10 +50,12 @@ def observe(
     place: Location,
     frame: Frame,
     now_s: float,
+    sightings: Sightings,
 ) -> Lesson:
     """What this frame, sent from behind this place, teaches.
 
-    A registered MAC or IP is never learned over. The latest place to send wins a learned MAC.
+    A registered MAC or IP is never learned over: that it was seen is noted. The
+    latest place to send wins a learned MAC.
     """
     mac = Mac(frame.eth_src)
     if not mac.is_station:
@@ -60,14 +63,17 @@ def observe(
     key = (network.vni, mac)
     vm = topology.vms.get(key)
     if vm is not None:
-        if not network.follow_moves or vm.host == place or not frame.announces:
+        if vm.host == place:
+            return NOTHING
+        if not network.follow_moves or not frame.announces:
+            sightings.note(network.vni, mac, 0, place, now_s)
             return NOTHING
         return _moved(moves, key, vm.host, place, now_s)
     if not network.learning or network.port_security:
         return NOTHING
     if frame.arp is None and frame.nd is None and key not in topology.learned:
         return Lesson(LearnedMac(*key, place, now_s, (), moves.generation(key)))
-    return _learned(topology, moves, network.vni, mac, place, frame, now_s)
+    return _learned(topology, moves, network.vni, mac, place, frame, now_s, sightings)
 
 
 def _moved(moves: Moves, key: MacKey, left: Location, place: Location, now_s: float) -> Lesson:
@@ -91,6 +97,7 @@ def _learned(
     place: Location,
     frame: Frame,
     now_s: float,
+    sightings: Sightings,
 ) -> Lesson:
     key = (vni, mac)
     before = topology.learned.get(key)
@@ -100,7 +107,11 @@ def _learned(
             what = f"learned MAC {mac} (network {vni})"
             return _flapping(verdict, what, before.host, place)
         before = before._replace(host=place, seen_s=float("-inf"))
-    ip = _spoken_for(topology, vni, frame)
+    ip = spoken_ip(frame)
+    if ip is not None and not _may_be_learned(topology, vni, ip):
+        if (vni, ip) not in topology.vips:
+            sightings.note(vni, mac, ip, place, now_s)
+        ip = None
     ips = dict(before.ips) if before is not None else {}
     fresh = before is not None and now_s - before.seen_s < REPEAT_S
     if fresh and (ip is None or now_s - ips.get(ip, float("-inf")) < REPEAT_S):
@@ -173,11 +184,6 @@ def spoken_ip(frame: Frame) -> Ip | None:
     else:
         return None
     return ip if ip.is_station else None
-
-
-def _spoken_for(topology: Topology, vni: int, frame: Frame) -> Ip | None:
-    ip = spoken_ip(frame)
-    return ip if ip is not None and _may_be_learned(topology, vni, ip) else None
 
 
 def _may_be_learned(topology: Topology, vni: int, ip: Ip) -> bool:

@@ -8,7 +8,7 @@ stays where it is for HOLD_S, twice as long each time it goes on.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -70,6 +70,14 @@ class Moves:
         past.left, past.moved_s = left, now_s
         past.generation += 1
         return Verdict.MOVE
+
+    def held(self, now_s: float) -> Iterator[tuple[int, int, bool]]:
+        """(VNI, MAC, False) or (VNI, IP, True) of each that is not followed now."""
+        for key, past in self._pasts.items():
+            if now_s < past.held_until_s and isinstance(key, tuple):
+                is_vip = key[0] == "vip"
+                vni, what = key[1] if is_vip else key
+                yield vni, what, is_vip
 
     def forget(self, now_s: float) -> None:
         """Drop what is over."""

@@ -18,6 +18,7 @@ from controller.moves import Moves
 from controller.news import of_vip
 from controller.pipeline import DHCP_MAC, FOREIGN_KINDS, Kind
 from controller.replica import Replica
+from controller.sightings import Sightings
 from controller.terms import ADVERTISEMENT, ARP_REQUEST, SOLICITATION, group_id, to_local_vlan
 from controller.wire import encode
 from controller.wire.decode import PacketIn
@@ -35,6 +36,7 @@ class PacketIns:
         self._topology = derivation.topology
         self._limits = limits
         self.moves = Moves()
+        self.sightings = Sightings()
 
     def take(
         self,
@@ -46,6 +48,11 @@ class PacketIns:
         effects: Effects,
     ) -> None:
         """One packet-in of one of our flows."""
+        if kind is Kind.LOCAL_STRAY:
+            if packet.in_port == replica.bridge.patch_port and Mac(frame.eth_src).is_station:
+                vlan = frames.vlan_of(packet.frame)
+                self.sightings.note(None, frame.eth_src, vlan, replica.dpid, now_s)
+            return
         network = self._topology.networks.get(packet.tun_id)
         if network is None:
             return
@@ -56,7 +63,16 @@ class PacketIns:
             return
         if kind in _UNKNOWN:
             self._learn(
-                observe(self._topology, self.moves, network, replica.dpid, frame, now_s), effects
+                observe(
+                    self._topology,
+                    self.moves,
+                    network,
+                    replica.dpid,
+                    frame,
+                    now_s,
+                    self.sightings,
+                ),
+                effects,
             )
             return
         match kind:
@@ -85,7 +101,9 @@ class PacketIns:
         vtep = self._topology.vteps.get(Ip.v4(packet.tun_src))
         if vtep is None or not vtep.learning or network.vni not in vtep.vnis:
             return
-        lesson = observe(self._topology, self.moves, network, vtep.location, frame, now_s)
+        lesson = observe(
+            self._topology, self.moves, network, vtep.location, frame, now_s, self.sightings
+        )
         self._learn(lesson, effects)
 
     def _learn(self, lesson: Lesson, effects: Effects) -> None:

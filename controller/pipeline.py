@@ -90,6 +90,7 @@ class Kind(IntEnum):
     NEIGHBOUR_PUNT = 57
     ND_TRIAL = 58
     ASK_ANSWER = 70
+    LOCAL_STRAY = 64
 
 
 LEARNED_KINDS = frozenset(
@@ -192,6 +193,7 @@ WHY: dict[Kind, str] = {
     Kind.UNICAST_PUNT: "no conversation yet: the controller installs it",
     Kind.NEIGHBOUR_PUNT: "no conversation yet: the controller looks the address up",
     Kind.ASK_ANSWER: "a VM answers the controller, which asked whether it is there",
+    Kind.LOCAL_STRAY: "on a VLAN, or untagged, of no network here: drop, and copy a few",
     Kind.ND_TRIAL: "asks the switch whether it can answer neighbour solicitations",
 }
 
@@ -274,7 +276,8 @@ WHOLE_FRAME_BYTES = 0xFFFF  # OFPCML_NO_BUFFER
 LEARN_METER = 1
 PROBE_METER = 2
 SERVICE_METER = 3
-ASK_METER = 4
+STRAY_METER = 4
+ASK_METER = 5
 GROUP_BASE = COOKIE_OWNER << 24
 """A network's flood group is GROUP_BASE | VNI."""
 

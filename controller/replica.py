@@ -40,7 +40,7 @@ PRIVATE = -1
 FIRST_VTEPS = -2
 """The key, and those below are others', of a table of hosts that may send through tunnels."""
 
-XID_BASE, XID_SPAN = 0x77000000, 0x01000000
+XID_BASE, XID_SPAN = 0x77000000, 0x00F00000
 LARGE_FLOWS = 20_000
 AUDIT_EVERY_S = 20.0
 SECOND_AUDIT_S = 2.0
@@ -123,6 +123,9 @@ class Replica:
         self.acked: dict[int, int] = {}
         self.rejected: dict[int, Rejection] = {}
         self.watch = Watch()
+        self.drifted: tuple[float, int, int] | None = None  # when last; flows missing, extra
+        self.returns = False  # it was here before
+        self.emptied = False  # and came back without any flow
         self.connected_s = now_s
         self.hold_until_s = now_s + TAKEOVER_HOLD_S
         self.trust_until_s = now_s + TRUST_S

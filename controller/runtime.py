@@ -18,7 +18,7 @@ from eventlet.event import Event as Signal
 from eventlet.queue import LightQueue
 from eventlet.timeout import Timeout
 
-from controller import explain, tunnel_views
+from controller import doctor, explain, tunnel_views
 from controller.engine import Engine, Settings
 from controller.events import (
     Committed,
@@ -43,6 +43,7 @@ from controller.replica import Replica, State
 from controller.service import (
     About,
     Applied,
+    CheckResult,
     Diff,
     DriftCounts,
     FlowView,
@@ -57,12 +58,13 @@ from controller.service import (
     TunnelStatus,
     WhyReport,
 )
+from controller.sessions import Sessions
 from controller.store.base import Store
 from controller.store.committer import Committer
 from controller.tables import Buffer
 from controller.wire.decode import PacketIn
 from topology.draft import Draft
-from topology.errors import VxlanError
+from topology.errors import StoreUnavailable, VxlanError
 from topology.model import Change, Fact, Host, Key, MacKey, Put, Topology, Vm
 from topology.types import Dpid, Location, VtepIp
 
@@ -74,6 +76,8 @@ TELL_TURNS = 10
 DRIFTS_KEPT = 256
 CHANGES_AT_ONCE = 200
 """Changes of one write that are applied before others get a turn: some milliseconds' worth."""
+TUNNELS_TRIED_AT_ONCE = 2000
+LOOK_MAX_S, LOOK_EVERY_S = 5.0, 0.05
 
 
 @dataclass(eq=False)
@@ -109,6 +113,9 @@ class Runtime:
         self.journal = Journal(secrets.token_hex(4))
         self._told: dict[int, _Told] = {}
         self._announced: set[tuple[MacKey, Location]] = set()  # moves on their way to the store
+        self._sessions = Sessions(self.now_s())
+        self._store_trouble: str | None = None  # what the last write met
+        self._target = "tcp:CONTROLLER:6653"  # until a switch has connected
         self._ready = False
         self._at_work = False
         self._heap = Heap()
@@ -172,7 +179,13 @@ class Runtime:
         return DriftCounts(**self.engine.drifts)
 
     def commit(self, plan: Callable[[Draft], T]) -> tuple[T, Ticket]:
-        return self._committer.commit(plan)
+        try:
+            done = self._committer.commit(plan)
+        except StoreUnavailable as error:
+            self._store_trouble = str(error)
+            raise
+        self._store_trouble = None
+        return done
 
     def applied(self, ticket: Ticket) -> Applied:
         return self.engine.applied(ticket)
@@ -276,6 +289,46 @@ class Runtime:
     def why(self, question: Question) -> WhyReport:
         return self._inspector.why(question)
 
+    def doctor(self, check: str | None = None) -> list[CheckResult]:
+        """What is wrong, check by check."""
+        self._look_closer()
+        usage = self._store.usage()
+        free_bytes = None if usage is None else usage[1]
+        store = doctor.StoreEvidence(self._store.describe(), free_bytes, self._store_trouble)
+        evidence = doctor.gather(
+            self.engine,
+            self._sessions,
+            store,
+            self.tunnels(),
+            self._target,
+            self.now_s(),
+            partial(eventlet.sleep, 0),
+        )
+        found: list[CheckResult] = []
+        for name in doctor.CHECKS if check is None else (check,):
+            found += doctor.results(name, evidence)
+            eventlet.sleep(0)
+        return found
+
+    def _look_closer(self) -> None:
+        """Ask the switches, and have tunnels tried at once where that is not too many."""
+        engine = self.engine
+        if engine.tunnels.count <= TUNNELS_TRIED_AT_ONCE:
+            engine.tunnels.refresh(self.now_s())
+        self._examine()
+        self._wait_while(lambda: engine.examiner.busy or engine.tunnels.busy, LOOK_MAX_S)
+
+    def _examine(self) -> None:
+        for dpid, connection in list(self._connections.items()):
+            if dpid in self.engine.replicas:
+                self._carry_out(self.engine.examine(dpid, connection.controller_ip))
+                eventlet.sleep(0)
+
+    def _wait_while(self, busy: Callable[[], bool], most_s: float) -> None:
+        end_s = self.now_s() + most_s
+        while busy() and self.now_s() < end_s:
+            eventlet.sleep(LOOK_EVERY_S)
+
     def flows(self, dpid: int) -> list[FlowView]:
         return explain.flow_views(self.engine, dpid)
 
@@ -305,6 +358,9 @@ class Runtime:
             )
             old.close()
         LOG.info("host %s connected from %s", connection.dpid_text, connection.peer)
+        self._target = connection.target
+        replaced = None if old is None else old.address[0]
+        self._sessions.came(dpid, connection.address[0], self.now_s(), replaced)
         self._handle(Connected(dpid, connection.epoch, connection.peer, connection.vtep, ports))
         self._tell_host(dpid)
 
@@ -312,9 +368,13 @@ class Runtime:
         dpid = int(connection.id)
         if self._connections.get(dpid) is connection:
             del self._connections[dpid]
+            self._sessions.left(dpid, self.now_s())
             LOG.warning("host %s is DISCONNECTED; it keeps its flows", connection.dpid_text)
         self._handle(Lost(dpid, connection.epoch))
         self._tell_host(dpid)
+
+    def refused(self, connection: Connection, reason: str) -> None:
+        self._sessions.refuse(connection.address[0], reason, self.now_s())
 
     def received(self, connection: Connection, message: Message) -> None:
         self._handle(Received(int(connection.id), connection.epoch, message))

@@ -94,6 +94,22 @@ class TunnelStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What a check of the doctor found, or that it found nothing.
+
+    ``status`` is "ok", "warning" or "error". ``subject`` names whom it is about, ``command`` mends
+    it.
+    """
+
+    check: str
+    status: str
+    subject: str | None
+    summary: str
+    cause: str | None = None
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FlowView:
     """A flow in ovs-ofctl syntax, with the reason it is there."""
 
@@ -275,6 +291,10 @@ class Service(Protocol):
         ...
 
     def host_status(self, dpid: int) -> HostStatus: ...
+
+    def doctor(self, check: str | None = None) -> list[CheckResult]:
+        """Look at everything, or at what one check is about; takes a second or some."""
+        ...
 
     def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
         """The tunnels of every connected host, or of one, by sender and far end."""

@@ -34,6 +34,8 @@ MTU_EVERY_S = 60.0
 MTU_PROBES_PER_S = 100
 MTU_AT_ONCE = 4
 """Tunnels of one host whose size is tried at the same time."""
+MTU_PROBES_TO_ONE_PER_S = 10
+"""Copies of probes are metered in the receiver's switch (bridges.py): these stay well below."""
 MTU_TRIES = 2
 SMALL_BYTES = 60
 """The inner IP packet of a probe that only asks whether the tunnel is up."""
@@ -132,6 +134,8 @@ class Tunnels:
 
     def __init__(self) -> None:
         self._sessions: dict[int, _Session] = {}
+        self._received: dict[int, int] = {}  # probes of size to each host in this second
+        self._second = 0
         self.count = 0
 
     # Sessions
@@ -211,7 +215,9 @@ class Tunnels:
     def busy(self) -> bool:
         """Whether an answer is waited for that a refresh asked for."""
         return any(
-            session.waiting or session.sizing or session.round_s == _NEVER
+            session.round_s == _NEVER
+            or any(session.tunnels[peer].missed < DOWN_AFTER for peer in session.waiting)
+            or any(not session.tunnels[peer].mtu_short for peer in session.sizing)
             for session in self._sessions.values()
         )
 
@@ -294,6 +300,9 @@ class Tunnels:
     # Sizes
 
     def _size(self, dpid: int, session: _Session, turn: Turn, now_s: float) -> None:
+        if int(now_s) != self._second:
+            self._second = int(now_s)
+            self._received.clear()
         for peer in list(session.sizing)[:MTU_AT_ONCE]:
             tunnel = session.tunnels[peer]
             if tunnel.state is not TunnelState.UP or peer not in self._sessions:
@@ -307,10 +316,16 @@ class Tunnels:
             elif sizing.asked_s != _NEVER:
                 if not self._is_lost(dpid, peer, sizing.asked_s, turn, now_s):
                     continue
+                if tunnel.seen_s is None or tunnel.seen_s < sizing.asked_s:
+                    self._ask(session, peer, tunnel, turn, now_s)  # is it the size, or all of it?
+                    continue
                 if sizing.tries >= MTU_TRIES:
                     self._too_large(session, peer, tunnel, sizing, turn, now_s)
                     if tunnel.sizing is None:
                         continue
+            if self._received.get(peer, 0) >= MTU_PROBES_TO_ONE_PER_S:
+                continue
+            self._received[peer] = self._received.get(peer, 0) + 1
             sizing.asked_s = now_s
             sizing.tries += 1
             turn.probes.setdefault(sizing.size, []).append(tunnel)

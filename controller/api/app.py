@@ -12,6 +12,7 @@ from webob import Request, Response
 
 from controller.api import (
     resources_batch,
+    resources_doctor,
     resources_events,
     resources_hosts,
     resources_learned,
@@ -109,6 +110,7 @@ ROUTES: Final = (
     Route("/v1/tunnels", {"GET": resources_tunnels.index}),
     Route("/v1/events", {"GET": resources_events.index}),
     Route("/v1/status", {"GET": resources_status.show}),
+    Route("/v1/doctor", {"GET": resources_doctor.index}),
 )
 
 

@@ -94,6 +94,8 @@ class Listener(Protocol):
 
     def lost(self, connection: Connection) -> None: ...
 
+    def refused(self, connection: Connection, reason: str) -> None: ...
+
     def received(self, connection: Connection, message: Message) -> None: ...
 
     def packets_in(self, connection: Connection, packets: list[decode.PacketIn]) -> None: ...
@@ -165,6 +167,20 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
     def peer(self) -> str:
         """``address:port`` of the switch's end."""
         return f"{self.address[0]}:{self.address[1]}"
+
+    @property
+    def target(self) -> str:
+        """What the switch's set-controller names, as far as this end knows: its own address."""
+        host, port = self.socket.getsockname()[:2]
+        return f"{'tcp' if self._is_plain else 'ssl'}:{str(host).removeprefix('::ffff:')}:{port}"
+
+    @property
+    def controller_ip(self) -> int | None:
+        """This end's IPv4 address, None over IPv6."""
+        try:
+            return VtepIp.parse(self.target.split(":")[1]).low32
+        except InvalidValue:
+            return None
 
     @property
     def vtep(self) -> VtepIp | None:
@@ -306,6 +322,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                     eventlet.sleep(0)  # a dump comes faster than it is read
         except (decode.Malformed, guard.Refused) as error:
             LOG.warning("%s: closed: %s", self, error)
+            self.listener.refused(self, str(error))
             if isinstance(error, guard.TooOld):
                 with contextlib.suppress(OSError):
                     self.socket.send(error.answer())

@@ -7,7 +7,7 @@ the bytes it quotes, and a bundle wants the inner and the outer xid equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct, pack
@@ -45,7 +45,7 @@ PACKET_IN, FLOW_REMOVED, PORT_STATUS, PACKET_OUT, FLOW_MOD, GROUP_MOD = 10, 11, 
 MULTIPART_REQUEST, MULTIPART_REPLY, BARRIER_REQUEST, BARRIER_REPLY, METER_MOD = 18, 19, 20, 21, 29
 SET_ASYNC = 28
 
-MP_FLOW, MP_GROUP_DESC, MP_METER_CONFIG, MP_PORT_DESC = 1, 7, 10, 13
+MP_FLOW, MP_PORT_STATS, MP_GROUP_DESC, MP_METER_CONFIG, MP_PORT_DESC = 1, 4, 7, 10, 13
 
 ADD, MODIFY, DELETE, DELETE_STRICT = 0, 1, 3, 4
 GROUP_ADD, GROUP_MODIFY, GROUP_DELETE = 0, 1, 2
@@ -303,6 +303,19 @@ def flow_request(xid: int, cookie: int) -> bytes:
     """A request for the flows with exactly this cookie."""
     body = pack("!B3xII4xQQ", 0xFF, ANY, ANY, cookie, ALL_ONES_64) + encode_match(())
     return message(MULTIPART_REQUEST, xid, pack("!HH4x", MP_FLOW, 0) + body)
+
+
+def flows_request(kind: int, table: int = 0xFF) -> Callable[[int], bytes]:
+    """Given an xid: a request for our flows of one kind, of one table or of all."""
+    name = (COOKIE_OWNER << 8 | kind) << 48
+    body = pack("!B3xII4xQQ", table, ANY, ANY, name, 0xFFFF << 48) + encode_match(())
+    return lambda xid: message(MULTIPART_REQUEST, xid, pack("!HH4x", MP_FLOW, 0) + body)
+
+
+def port_stats_request() -> Callable[[int], bytes]:
+    """Given an xid: a request for the counters of every port."""
+    body = pack("!HH4xI4x", MP_PORT_STATS, 0, ANY)
+    return lambda xid: message(MULTIPART_REQUEST, xid, body)
 
 
 def packet_out(actions: Sequence[Action], frame: bytes, in_port: int = OFPP_CONTROLLER) -> bytes:

@@ -15,6 +15,7 @@ from controller.journal import Journal
 from controller.service import (
     About,
     Applied,
+    CheckResult,
     Diff,
     DriftCounts,
     End,
@@ -64,6 +65,7 @@ class PretendedFabric:
         self.waits: list[float] = []
         self.flow_views = [FLOW]
         self.questions: list[Question] = []
+        self.check_results: list[CheckResult] = []
         self.tunnel_list: list[TunnelStatus] = []
         self.journal = Journal("b007", kept=100, clock=lambda: 1795255200.1234)
 
@@ -127,6 +129,9 @@ class PretendedFabric:
             return HostStatus(False, "DISCONNECTED", None, (), 0)
         ports = (TunnelPort(5, "vxlan0", "192.168.33.13"), TunnelPort(6, "vxlan1", None))
         return HostStatus(True, "LIVE", None, ports, 31)
+
+    def doctor(self, check: str | None = None) -> list[CheckResult]:
+        return [one for one in self.check_results if check in (None, one.check)]
 
     def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
         return [one for one in self.tunnel_list if dpid in (None, one.dpid)]

@@ -18,10 +18,12 @@ def test_a_trace(client, fabric):
         "kind": "udp",
         "live": True,
     }
-    assert body["delivered"] is True and body["cause"] is None
+    assert body["delivered"] is True
+    assert body["cause"] is None
     (stage,) = body["stages"]
     (hop,) = stage["hops"]
-    assert hop["table_name"] == "UNICAST" and hop["packets"] == 3
+    assert hop["table_name"] == "UNICAST"
+    assert hop["packets"] == 3
     assert hop["flow"]["cookie"].startswith("0x")
     assert stage["ends"] == [{"host": "0000000000000011", "how": "answered", "detail": "x"}]
 

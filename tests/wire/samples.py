@@ -106,7 +106,13 @@ KEYLESS = Egress({ADDRESSES[PEER]: 5}, (6,), None, frozenset({5}))
 def every_flow() -> list[Flow]:
     """All kinds, both sides of units, tagged and untagged, with and without meters."""
     there = topology()
-    flows = [*base_flows(), probe_flow(True), *flow_port_flows(MIXED), *nd_trial()]
+    flows = [
+        *base_flows(True),
+        *base_flows(False),
+        probe_flow(True),
+        *flow_port_flows(MIXED),
+        *nd_trial(),
+    ]
     flows += port_flows(there, BRIDGE, MIXED)
     for vtep in (ADDRESSES[PEER], ADDRESSES[FAR], FOREIGN, MUTE):
         flows += vtep_flows(there, BRIDGE, MIXED, vtep)

@@ -1,0 +1,41 @@
+"""/v1/doctor: what is wrong with the fabric, why, and what to type."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from webob import Response
+
+from controller.api.answers import answer
+from controller.api.call import Call
+from controller.api.problems import invalid
+from controller.doctor import CHECKS
+from controller.service import CheckResult
+
+
+def index(call: Call) -> Response:
+    """All checks, or one."""
+    call.allow_query("check")
+    only = call.query("check")
+    if only is not None and only not in CHECKS:
+        raise invalid("check", f"{only!r} is not one of {', '.join(CHECKS)}")
+    found = call.service.doctor(only)
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+    return answer(
+        {
+            "healthy": all(one.status != "error" for one in found),
+            "now": f"{now}Z",
+            "checks": [_shown(one) for one in found],
+        }
+    )
+
+
+def _shown(one: CheckResult) -> dict[str, object]:
+    return {
+        "check": one.check,
+        "status": one.status,
+        "subject": one.subject,
+        "summary": one.summary,
+        "cause": one.cause,
+        "command": one.command,
+    }
