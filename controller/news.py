@@ -106,15 +106,15 @@ class LearnedNews:
 
     def changed(self, before: LearnedMac | None, after: LearnedMac | None) -> None:
         """One was learned, moved, spoke for other IPs, or was forgotten; or it spoke again."""
+        if not self._untold and (before is None or after is None):
+            self._count += 1
+            return
         if before is not None and after is not None:
             if before.host != after.host:
                 self._tell(_moved(after.vni, after.mac, None, before.host, after.host, "frame"))
                 return
             if [ip for ip, _s in before.ips] == [ip for ip, _s in after.ips]:
                 return
-        if not self._untold:
-            self._count += 1
-            return
         entry, action = (before, "forgotten") if after is None else (after, "learned")
         if entry is not None:
             self._tell(_learned(entry, entry.ips, action))
