@@ -30,18 +30,26 @@ class WriteNews:
 
     def changed(self, before: Fact | None, after: Fact | None, *, announced: bool = False) -> None:
         """One fact's change. announced: the VM moved because it said so itself."""
-        if before == after:
+        fact = before if after is None else after
+        if not isinstance(fact, Vm):
+            if before != after:
+                self._told += _change(before, after)
             return
-        if not isinstance(before or after, Vm):
-            self._told += _change(before, after)
-            return
-        count = _action(before, after)
-        for fact in (before, after):
-            if isinstance(fact, Vm):
-                self._vnis.add(fact.vni)
-        if isinstance(before, Vm) and isinstance(after, Vm) and before.host != after.host:
+        assert before is None or isinstance(before, Vm)
+        assert after is None or isinstance(after, Vm)
+        if before is None:
+            count = "added"
+        elif after is None:
+            count = "removed"
+        elif before.host != after.host:
             count = "moved"
+        elif before != after:
+            count = "changed"
+        else:
+            return
         self._counts[count] += 1
+        if len(self._vnis) < 2:
+            self._vnis.add(fact.vni)
         if len(self._vms) <= VMS_TOLD:
             self._vms += _vm_change(before, after, "announcement" if announced else "api")
 
