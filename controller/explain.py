@@ -39,7 +39,11 @@ def flow_view(add: bytes, subject: str | None = None) -> FlowView:
 def entry_view(entry: FlowEntry) -> FlowView:
     """An installed flow that should not be there, as far as its dump can be read."""
     kind = cookie_kind(entry.cookie)
-    why = "not one of this controller's flows" if kind is None else f"stale: {WHY[kind]}"
+    why = (
+        "not one of this controller's flows"
+        if kind is None
+        else f"no fact asks for it any more: {WHY[kind]}"
+    )
     return FlowView(
         f"{entry.cookie:#018x}",
         entry.table,

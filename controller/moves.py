@@ -47,10 +47,6 @@ class Moves:
         past = self._pasts.get(key)
         return 0 if past is None else past.generation
 
-    def is_held(self, key: Hashable, now_s: float) -> bool:
-        past = self._pasts.get(key)
-        return past is not None and now_s < past.held_until_s
-
     def ask(
         self, key: Hashable, left: int, to: int, now_s: float, *, announced: bool = False
     ) -> Verdict:

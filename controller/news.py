@@ -30,18 +30,26 @@ class WriteNews:
 
     def changed(self, before: Fact | None, after: Fact | None, *, announced: bool = False) -> None:
         """One fact's change. announced: the VM moved because it said so itself."""
-        if before == after:
+        fact = before if after is None else after
+        if not isinstance(fact, Vm):
+            if before != after:
+                self._told += _change(before, after)
             return
-        if not isinstance(before or after, Vm):
-            self._told += _change(before, after)
-            return
-        count = _action(before, after)
-        for fact in (before, after):
-            if isinstance(fact, Vm):
-                self._vnis.add(fact.vni)
-        if isinstance(before, Vm) and isinstance(after, Vm) and before.host != after.host:
+        assert before is None or isinstance(before, Vm)
+        assert after is None or isinstance(after, Vm)
+        if before is None:
+            count = "added"
+        elif after is None:
+            count = "removed"
+        elif before.host != after.host:
             count = "moved"
+        elif before != after:
+            count = "changed"
+        else:
+            return
         self._counts[count] += 1
+        if len(self._vnis) < 2:
+            self._vnis.add(fact.vni)
         if len(self._vms) <= VMS_TOLD:
             self._vms += _vm_change(before, after, "announcement" if announced else "api")
 
@@ -106,15 +114,15 @@ class LearnedNews:
 
     def changed(self, before: LearnedMac | None, after: LearnedMac | None) -> None:
         """One was learned, moved, spoke for other IPs, or was forgotten; or it spoke again."""
+        if not self._untold and (before is None or after is None):
+            self._count += 1
+            return
         if before is not None and after is not None:
             if before.host != after.host:
                 self._tell(_moved(after.vni, after.mac, None, before.host, after.host, "frame"))
                 return
             if [ip for ip, _s in before.ips] == [ip for ip, _s in after.ips]:
                 return
-        if not self._untold:
-            self._count += 1
-            return
         entry, action = (before, "forgotten") if after is None else (after, "learned")
         if entry is not None:
             self._tell(_learned(entry, entry.ips, action))

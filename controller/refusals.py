@@ -53,6 +53,8 @@ def explain(error: SwitchError) -> Refusal:
             return Refusal(f"a flow monitor ({text})", monitor=True, ignorable=True)
         return Refusal(f"a request for statistics ({text})", meter=quoted[8:10] == b"\x00\x0a")
     if msg_type == encode.EXPERIMENTER:
+        if quoted[8:16] == encode.FLOW_MONITOR_NAME:
+            return Refusal(f"a flow monitor's end ({text})", ignorable=True)
         inner = quoted[24:]
         if error.type in _ABOUT_FLOWS and len(inner) >= 16 and inner[1] == encode.FLOW_MOD:
             return _flow(inner, text)

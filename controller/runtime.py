@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import eventlet
 from eventlet.event import Event as Signal
@@ -448,24 +448,28 @@ class Runtime:
             if at:
                 eventlet.sleep(0)
             part = tuple(changes[at : at + CHANGES_AT_ONCE])
-            before = [(key := _kind_and_key(change), self.topology.fact(*key)) for change in part]
+            keys = [_kind_and_key(change) for change in part]
+            before = [self.topology.fact(*key) for key in keys]
             self._handle(Committed(part))
-            for key, fact in before:
-                self._note_change(news, *key, fact)
+            self._note_changes(news, keys, before)
             self._heap.changed(len(part))
         if happened := news.happenings():
             self.journal.publish(happened)
         return self.engine.ticket(changes, departing)
 
-    def _note_change(
-        self, news: WriteNews, kind: type[Fact], key: Key, before: Fact | None
+    def _note_changes(
+        self, news: WriteNews, keys: list[tuple[type[Fact], Key]], before: list[Fact | None]
     ) -> None:
-        after = self.topology.fact(kind, key)
-        if kind is Host and isinstance(key, int):
-            self._tell_host(key)
-            return
-        announced = isinstance(after, Vm) and (after.key, after.host) in self._announced
-        news.changed(before, after, announced=announced)
+        """What a part of a write changed; a host is told of by its state."""
+        announced = self._announced
+        for (kind, key), was in zip(keys, before, strict=True):
+            now = self.topology.fact(kind, key)
+            if kind is Host:
+                self._tell_host(cast(int, key))
+            elif announced and isinstance(now, Vm):
+                news.changed(was, now, announced=(now.key, now.host) in announced)
+            else:
+                news.changed(was, now)
 
     def _remember_for_ever(self) -> None:
         """Write down what was seen; trouble with the store must not stop forwarding."""

@@ -70,8 +70,12 @@ class Watch:
 
     def answered(self, xid: int, body: bytes) -> None:
         """The answer to the request, if it is that."""
-        if xid == self._xid:
-            self.works = body.startswith(encode.FLOW_MONITOR_NAME)
+        if xid != self._xid:
+            return
+        if body.startswith(encode.FLOW_MONITOR_NAME):
+            self.works = True
+        else:
+            self.refused()
 
     def refused(self) -> None:
         """The switch knows no flow monitor."""
