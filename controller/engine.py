@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from controller import frames, learning, probes
 from controller.audit import Findings
 from controller.bridges import Bridge, PortNames
+from controller.counting import FLOOD_MISS, Counting
 from controller.derivation import Derivation
 from controller.events import (
     BarrierAnswered,
@@ -86,7 +87,8 @@ class Engine:
         self.tables = self._derivation.tables
         self.replicas = self._derivation.replicas
         self._prober = Prober(self.topology, self.replicas, secret)
-        self.packets = PacketIns(self._derivation, settings.limits)
+        self.counting = Counting(self.topology, self.replicas)
+        self.packets = PacketIns(self._derivation, settings.limits, self.counting)
         self._secret = secret
         self._effects = Effects()
         self._at_work: dict[int, None] = {}  # switches whose audits have more to do
@@ -128,16 +130,16 @@ class Engine:
             case Lost():
                 live = self.replicas.get(event.dpid)
                 if live is not None and live.epoch == event.epoch:
-                    self._derivation.drop(live)
-                    self._effects.confirmed.add(event.dpid)
+                    self._let_go(live)
         self._derivation.spread(floods_of_all=isinstance(event, Tick | Committed))
         return self._hand_over()
 
     def _hand_over(self) -> Effects:
         effects, self._effects = self._effects, Effects()
         effects.again = bool(self._at_work)
-        effects.wake |= self._derivation.woken
+        effects.wake |= self._derivation.woken | self.counting.woken
         self._derivation.woken.clear()
+        self.counting.woken.clear()
         return effects
 
     def _connected(self, event: Connected, now_s: float) -> None:
@@ -147,8 +149,7 @@ class Engine:
         ).with_ports(event.ports)
         former = self.replicas.get(event.dpid)
         if former is not None:
-            self._derivation.drop(former)
-            self._effects.confirmed.add(event.dpid)
+            self._let_go(former)
         replica = Replica(event.epoch, event.peer, bridge, now_s, self._derivation.next_rev)
         replica.ports = dict(event.ports)
         self.replicas[event.dpid] = replica
@@ -160,6 +161,12 @@ class Engine:
         self._derivation.refresh_bridge(replica)
         self._prober.probe(replica, now_s)
         self._start_audit(replica, now_s)
+
+    def _let_go(self, replica: Replica) -> None:
+        """A connection is over."""
+        self._derivation.drop(replica)
+        self.counting.lost(replica.dpid)
+        self._effects.confirmed.add(replica.dpid)
 
     def _received(self, replica: Replica, event: Received, now_s: float) -> None:
         match event.message:
@@ -173,11 +180,13 @@ class Engine:
                     self._probe_all_soon(now_s)
                 self._effects.wake.add(replica.dpid)
             case DumpPart():
-                replica.take_dump(event.message)
-                self._work(replica, now_s)
+                if not self._counted(replica, event.message, now_s):
+                    replica.take_dump(event.message)
+                    self._work(replica, now_s)
             case BundleCommitted(bundle_id):
                 replica.bundle_committed(bundle_id)
             case decode.FlowRemoved(cookie, timed_out):
+                self.counting.removed(replica, event.message)
                 if timed_out and replica.fell_silent(cookie):
                     self._effects.wake.add(replica.dpid)
             case decode.PortStatus():
@@ -265,6 +274,15 @@ class Engine:
         self._effects.wake.add(replica.dpid)
         self._work(replica, now_s)
 
+    def _counted(self, replica: Replica, part: DumpPart, now_s: float) -> bool:
+        """Take a part of a dump that the ledger asked for, if it is one."""
+        try:
+            return self.counting.take(replica, part, now_s)
+        except decode.Malformed as error:
+            self._effects.log.append(f"host {replica.dpid}: closed: {error}")
+            self._effects.close.add(replica.dpid)
+            return True
+
     def _work(self, replica: Replica, now_s: float) -> None:
         """Do a slice of an audit; the rest in turns of its own."""
         try:
@@ -310,6 +328,8 @@ class Engine:
         if found is None:
             self._audit_again(replica, now_s, at_once=first)
             return
+        if FLOOD_MISS in found.missing:
+            self.counting.emptied(replica.dpid)
         for waiter in replica.diff_waiters:
             waiter(found)
         replica.diff_waiters.clear()
@@ -498,6 +518,7 @@ class Engine:
                 self._derivation.apply(Put(left))
             else:
                 self._derivation.ages.note(entry)
+        self._effects.happened += self.counting.tick(now_s)
         if now_s >= self._forget_moves_s:
             self._forget_moves_s = now_s + 60.0
             self.packets.moves.forget(now_s)
@@ -567,6 +588,13 @@ class Engine:
                 of += 1
                 done += replica.confirmed(targets)
         return Applied(done, of)
+
+    def request_counters(
+        self, dpids: Iterable[int], waiter: Callable[[int], None], now_s: float
+    ) -> Effects:
+        """Have switches tell their counters now; the waiter is called once for each."""
+        self.counting.request(dpids, waiter, now_s)
+        return self._hand_over()
 
     def request_diff(self, dpid: int, waiter: Callable[[Findings], None], now_s: float) -> Effects:
         """Have the switch dumped now; the waiter is called once with what the audit finds."""

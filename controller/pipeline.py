@@ -89,6 +89,7 @@ class Kind(IntEnum):
     UNICAST_PUNT = 56
     NEIGHBOUR_PUNT = 57
     ND_TRIAL = 58
+    UNICAST_FLOOD = 59
 
 
 LEARNED_KINDS = frozenset(
@@ -150,6 +151,7 @@ WHY: dict[Kind, str] = {
     Kind.UNICAST_LEARNED: "where a learned MAC is",
     Kind.UNICAST_LOCAL: "a VM of this host: br-int delivers, the underlay is not asked",
     Kind.UNICAST_MISS: "unknown unicast: treat it like broadcast",
+    Kind.UNICAST_FLOOD: "unknown unicast goes to every VTEP of the network",
     Kind.UNICAST_DROP: "unknown unicast is dropped in this network",
     Kind.ARP_RESPONDER: "answers who-has for a registered VM",
     Kind.ARP_RESPONDER_LEARNED: "answers who-has for a learned IP",

@@ -197,6 +197,12 @@ class Replica:
         """Queue a message of no consequence to the tables, such as a packet-out."""
         self._control.append(message)
 
+    def ask_flows(self, table: int) -> int:
+        """Ask for what one table holds; the answer's parts bear the xid that this returns."""
+        xid = self._next_xid()
+        self.send(encode.multipart_request(encode.MP_FLOW, xid, table))
+        return xid
+
     def follow(self, vni: int, table: FlowTable) -> None:
         """Follow a network's table from its beginning."""
         if vni not in self.tables:

@@ -32,6 +32,7 @@ from controller.events import (
     Tick,
 )
 from controller.heap import Heap
+from controller.ledger import Ledger
 from controller.openflow.front import Connection
 from controller.replica import Replica, State
 from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
@@ -52,6 +53,7 @@ TELL_TURNS = 10
 CHANGES_AT_ONCE = 200
 """Changes of one write that are applied before others get a turn: some milliseconds' worth."""
 DIFF_TIMEOUT_S = 10.0
+COUNT_TIMEOUT_S = 10.0
 
 
 @dataclass(eq=False)
@@ -76,6 +78,7 @@ class Runtime:
         self._ready = False
         self._at_work = False
         self._heap = Heap()
+        self._epoch_s = time.time() - time.monotonic()
 
     def start(self) -> None:
         """Load the store; nothing may be sent to any switch before."""
@@ -206,6 +209,41 @@ class Runtime:
             missing = explain.views_of(self.engine, dpid, findings.missing)
             return Diff(missing, tuple(explain.entry_view(entry) for entry in findings.extra))
         raise Conflict(f"host {Dpid(dpid)} did not answer within {DIFF_TIMEOUT_S:.0f} s")
+
+    # The ledger
+
+    def ledger(self) -> Ledger:
+        return self.engine.counting.ledger
+
+    def count_now(self, vni: int | None) -> None:
+        asked = self._carriers(vni)
+        left, told = set(asked), Signal()
+
+        def heard(dpid: int) -> None:
+            left.discard(dpid)
+            if not left and not told.ready():
+                told.send()
+
+        self._carry_out(self.engine.request_counters(asked, heard, self.now_s()))
+        if left:
+            with Timeout(COUNT_TIMEOUT_S, False):
+                told.wait()
+
+    def counted_s(self, vni: int | None) -> float:
+        now_s, since_s = self.now_s(), self.ledger().since_s
+        read_s = self.engine.counting.read_s(self._carriers(vni), now_s)
+        return read_s if read_s is not None else since_s if since_s is not None else now_s
+
+    def unix_s(self, at_s: float) -> float:
+        return self._epoch_s + at_s
+
+    def _carriers(self, vni: int | None) -> list[int]:
+        """The hosts that are LIVE and carry a network, or any."""
+        return [
+            dpid
+            for dpid, replica in self.engine.replicas.items()
+            if replica.state is State.LIVE and (vni is None or vni in replica.tables)
+        ]
 
     # Listener
 

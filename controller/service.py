@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from controller.ledger import Ledger
 from topology.draft import Draft
 from topology.model import Topology
 
@@ -108,4 +109,25 @@ class Service(Protocol):
 
     def diff(self, dpid: int) -> Diff:
         """Ask the switch and compare; Conflict when it is not connected."""
+        ...
+
+    # The ledger
+
+    def ledger(self) -> Ledger:
+        """What became of broadcast, unknown unicast and multicast; to be read only."""
+        ...
+
+    def count_now(self, vni: int | None) -> None:
+        """Have switches tell their counters, of one network or all; return when they have.
+
+        Those that have not within ten seconds are left out.
+        """
+        ...
+
+    def counted_s(self, vni: int | None) -> float:
+        """Up to when the ledger is complete, in the engine's clock."""
+        ...
+
+    def unix_s(self, at_s: float) -> float:
+        """A time of the engine's clock in seconds since 1970."""
         ...

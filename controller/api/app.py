@@ -14,6 +14,7 @@ from controller.api import (
     resources_batch,
     resources_hosts,
     resources_learned,
+    resources_ledger,
     resources_networks,
     resources_vips,
     resources_vms,
@@ -100,6 +101,8 @@ ROUTES: Final = (
         {"GET": resources_vips.show, "PUT": resources_vips.put, "DELETE": resources_vips.delete},
     ),
     Route("/v1/learned", {"GET": resources_learned.index}),
+    Route("/v1/ledger", {"GET": resources_ledger.index}),
+    Route("/v1/ledger/{vni}", {"GET": resources_ledger.show}),
 )
 
 

@@ -11,6 +11,7 @@ import pytest
 from webob import Request, Response
 
 from controller.api.app import Api
+from controller.ledger import Ledger
 from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
 from controller.store.committer import Committer
 from controller.store.sqlite import SqliteStore
@@ -42,6 +43,8 @@ class PretendedFabric:
         self.commits = 0
         self.waits: list[float] = []
         self.flow_views = [FLOW]
+        self.counts = Ledger()
+        self.counted: list[int | None] = []
 
     def start(self) -> None:
         self._committer.start()
@@ -77,6 +80,18 @@ class PretendedFabric:
 
     def learn_timeout_s(self) -> float:
         return 300.0
+
+    def ledger(self) -> Ledger:
+        return self.counts
+
+    def count_now(self, vni: int | None) -> None:
+        self.counted.append(vni)
+
+    def counted_s(self, vni: int | None) -> float:
+        return 999.5
+
+    def unix_s(self, at_s: float) -> float:
+        return 1_795_255_200.0 + at_s
 
     def commit(self, plan: Callable[[Draft], T]) -> tuple[T, Ticket]:
         self.commits += 1
