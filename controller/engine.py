@@ -91,6 +91,8 @@ class Engine:
         self.packets = PacketIns(self._derivation, settings.limits, self.counting)
         self._secret = secret
         self._effects = Effects()
+        self.packet_ins_dropped = 0
+        self.flow_mods_before = 0  # of connections that are over
         self._at_work: dict[int, None] = {}  # switches whose audits have more to do
         self._last_arrival_s = float("-inf")
         self._forget_moves_s = float("-inf")
@@ -165,6 +167,7 @@ class Engine:
     def _let_go(self, replica: Replica) -> None:
         """A connection is over."""
         self._derivation.drop(replica)
+        self.flow_mods_before += replica.flow_mods
         self.counting.lost(replica.dpid)
         self._effects.confirmed.add(replica.dpid)
 
@@ -439,6 +442,7 @@ class Engine:
             kind = cookie_kind(packet.cookie)
             frame = frames.parse(packet.frame)
             if frame is None or kind is None:
+                self.packet_ins_dropped += 1
                 continue
             if kind is Kind.PROBE_IN:
                 self._probed(replica, packet, frame, now_s)

@@ -116,6 +116,8 @@ class Replica:
         self.acked: dict[int, int] = {}
         self.rejected: dict[int, Rejection] = {}
         self.drifts = 0
+        self.audits = 0
+        self.flow_mods = 0  # sent
         self.connected_s = now_s
         self.hold_until_s = now_s + TAKEOVER_HOLD_S
         self.trust_until_s = now_s + TRUST_S
@@ -284,9 +286,11 @@ class Replica:
             segment = self._next_segment(key)
             if segment is None:
                 continue
-            plus, minus = segment.for_host(self.dpid)
+            plus, minus, count = segment.for_host(self.dpid)
+            self.flow_mods += count
             adds += plus
             if key == PRIVATE:
+                self.flow_mods -= sum(len(_split(part)) for part in minus)  # counted when sent
                 self._left += [(key, gone) for part in minus for gone in _split(part)]
             elif self._conversations:
                 there = self.private.names
@@ -310,6 +314,7 @@ class Replica:
             mods, stale = self._group_changes()
             adds = [*mods, *adds]
         out = [*adds, *deletes, *left]
+        self.flow_mods += len(left)
         self._under_way += 1
         self._send_barrier(_Barrier(revs, tuple(stale), catches_up=True), out)
         return out
@@ -444,6 +449,10 @@ class Replica:
         """How many flows that is."""
         if self.bridge.skips:
             return len(self.wanted())
+        return self.rough_count()
+
+    def rough_count(self) -> int:
+        """The same at once, with flows of kinds that this switch cannot take."""
         return sum(table.count_for(self.dpid) for table in self.tables.values())
 
     def start_audit(self, now_s: float) -> None:
@@ -541,6 +550,7 @@ class Replica:
         """Send what the audit found: groups, then one bundle of adds and exact deletes."""
         audit, self._audit = self._audit, None
         assert audit is not None
+        self.audits += 1
         self._mend_meters(audit)
         barrier = _Barrier({})
         if not self._groups_moved:
@@ -587,6 +597,7 @@ class Replica:
         deletes = [
             encode.delete_by_cookie(cookie) for cookie in {entry.cookie for entry in found.extra}
         ]
+        self.flow_mods += len(adds) + len(deletes)
         if adds or deletes:
             barrier.bundle_id = self._next_xid()
             barrier.retry = (adds, deletes)

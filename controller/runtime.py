@@ -33,6 +33,7 @@ from controller.events import (
 )
 from controller.heap import Heap
 from controller.ledger import Ledger
+from controller.measures import HostMeasures, Measures
 from controller.openflow.front import Connection
 from controller.replica import Replica, State
 from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
@@ -54,6 +55,8 @@ CHANGES_AT_ONCE = 200
 """Changes of one write that are applied before others get a turn: some milliseconds' worth."""
 DIFF_TIMEOUT_S = 10.0
 COUNT_TIMEOUT_S = 10.0
+APPLY_TIMEOUT_S = 60.0
+"""A write that takes longer to be applied everywhere is not watched any more."""
 
 
 @dataclass(eq=False)
@@ -79,6 +82,8 @@ class Runtime:
         self._at_work = False
         self._heap = Heap()
         self._epoch_s = time.time() - time.monotonic()
+        self._measures = Measures(time.time())
+        self._watching = False  # a write, until it is applied
 
     def start(self) -> None:
         """Load the store; nothing may be sent to any switch before."""
@@ -151,13 +156,12 @@ class Runtime:
         if replica is None:
             return HostStatus(False, "DISCONNECTED", None, (), 0)
         reason = self._trouble(replica)
-        degraded = reason is not None and replica.state is State.LIVE
         host = self.topology.hosts.get(dpid)
         ports = tuple(
             TunnelPort(port, name, None if (r := host and host.remote_of(name)) is None else str(r))
             for port, name in replica.bridge.tunnel_ports
         )
-        state = "DEGRADED" if degraded else str(replica.state)
+        state = self._state(replica, reason)
         answers = "switch" if replica.bridge.nd else "controller"
         return HostStatus(True, state, reason, ports, replica.desired_count(), answers)
 
@@ -245,10 +249,55 @@ class Runtime:
             if replica.state is State.LIVE and (vni is None or vni in replica.tables)
         ]
 
+    # What is measured
+
+    def measures(self) -> Measures:
+        measures, committer, engine = self._measures, self._committer, self.engine
+        measures.commits, measures.commits_failed = committer.latency, committer.failures
+        measures.packet_ins_dropped = engine.packet_ins_dropped
+        now = sum(replica.flow_mods for replica in engine.replicas.values())
+        measures.flow_mods = engine.flow_mods_before + now
+        return measures
+
+    def host_measures(self, dpid: int) -> HostMeasures | None:
+        replica = self.engine.replicas.get(dpid)
+        if replica is None:
+            return None
+        return HostMeasures(
+            self._state(replica, self._trouble(replica)),
+            replica.rough_count(),
+            len(replica.rejected),
+            replica.audits,
+            replica.drifts,
+        )
+
+    @staticmethod
+    def _state(replica: Replica, trouble: str | None) -> str:
+        degraded = trouble is not None and replica.state is State.LIVE
+        return "DEGRADED" if degraded else str(replica.state)
+
+    def _watch(self, ticket: Ticket) -> None:
+        """Measure how long a write takes to be applied everywhere: one at a time, as a sample."""
+        if ticket.targets and not self._watching:
+            self._watching = True
+            eventlet.spawn_n(self._observe, ticket, self.now_s())
+
+    def _observe(self, ticket: Ticket, since_s: float) -> None:
+        try:
+            self.wait(ticket, APPLY_TIMEOUT_S)
+            self._measures.applied.observe(self.now_s() - since_s)
+        finally:
+            self._watching = False
+
+    def happened(self, kind: str, data: dict[str, object]) -> None:
+        """Tell listeners of an event that the engine does not know of."""
+        self._measures.happened[kind] += 1
+
     # Listener
 
     def connected(self, connection: Connection, ports: dict[int, str]) -> None:
         dpid = int(connection.id)
+        self._measures.connects[dpid] += 1
         old = self._connections.get(dpid)
         self._connections[dpid] = connection
         if old is not None:
@@ -274,6 +323,7 @@ class Runtime:
         self._handle(Received(int(connection.id), connection.epoch, message))
 
     def packets_in(self, connection: Connection, packets: list[PacketIn]) -> None:
+        self._measures.packet_ins += len(packets)
         self._handle(PacketsIn(int(connection.id), connection.epoch, packets))
         self._heap.changed(len(packets))
 
@@ -281,12 +331,17 @@ class Runtime:
         replica = self.engine.replicas.get(int(connection.id))
         if replica is None or replica.epoch != connection.epoch:
             return []
-        return replica.pull()
+        buffers = replica.pull()
+        self._measures.sent_bytes += sum(map(len, buffers))
+        return buffers
 
     # Effects
 
     def _handle(self, event: Event) -> None:
-        self._carry_out(self.engine.handle(event, self.now_s()))
+        now_s = self.now_s()
+        effects = self.engine.handle(event, now_s)
+        self._measures.turns.observe(self.now_s() - now_s)
+        self._carry_out(effects)
 
     def _carry_out(self, effects: Effects) -> None:
         for dpid in effects.wake:
@@ -304,6 +359,8 @@ class Runtime:
                 self._connections[dpid].close()
         for line in effects.log:
             LOG.warning("%s", line)
+        for one in effects.happened:
+            self._measures.happened[one.kind] += 1
         if effects.again and not self._at_work:
             self._at_work = True
             eventlet.spawn_n(self._go_on)
@@ -320,7 +377,9 @@ class Runtime:
             effects = Effects(again=True)
             while effects.again:
                 eventlet.sleep(0)
-                effects = self.engine.handle(Continue(), self.now_s())
+                now_s = self.now_s()
+                effects = self.engine.handle(Continue(), now_s)
+                self._measures.turns.observe(self.now_s() - now_s)
                 self._carry_out(effects)
         finally:
             self._at_work = False
@@ -333,7 +392,9 @@ class Runtime:
             part = tuple(changes[at : at + CHANGES_AT_ONCE])
             self._handle(Committed(part))
             self._heap.changed(len(part))
-        return self.engine.ticket(changes, departing)
+        ticket = self.engine.ticket(changes, departing)
+        self._watch(ticket)
+        return ticket
 
     def _remember_for_ever(self) -> None:
         """Write down what was seen; trouble with the store must not stop forwarding."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from controller.ledger import Ledger
+from controller.measures import HostMeasures, Measures
 from topology.draft import Draft
 from topology.model import Topology
 
@@ -130,4 +131,14 @@ class Service(Protocol):
 
     def unix_s(self, at_s: float) -> float:
         """A time of the engine's clock in seconds since 1970."""
+        ...
+
+    # What is measured
+
+    def measures(self) -> Measures:
+        """The controller's counts of itself; requests to the API are noted there too."""
+        ...
+
+    def host_measures(self, dpid: int) -> HostMeasures | None:
+        """A host's counts, at no cost; None while it is not connected."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -12,6 +13,7 @@ import eventlet.event
 import eventlet.queue
 import eventlet.tpool
 
+from controller.measures import SHORT_S, Histogram
 from controller.store.base import Store
 from topology.draft import Draft
 from topology.errors import StoreUnavailable
@@ -54,6 +56,8 @@ class Committer(Generic[R]):
         self._greenlet: eventlet.greenthread.GreenThread | None = None
         self._stopped = False
         self.transactions = 0
+        self.failures = 0
+        self.latency = Histogram(SHORT_S)  # of transactions, in seconds
 
     def start(self) -> None:
         """Begin to take requests; those that came before are taken first."""
@@ -120,6 +124,7 @@ class Committer(Generic[R]):
         except StoreUnavailable as error:
             # Also for the plans that raised: they may have met a fact that was never stored.
             _LOG.error("%s", error)
+            self.failures += 1
             for request in group:
                 request.done.send_exception(StoreUnavailable(str(error)))
             return
@@ -128,8 +133,10 @@ class Committer(Generic[R]):
 
     def _store_changes(self, changes: list[Change]) -> None:
         if changes:
+            began_s = time.monotonic()
             eventlet.tpool.execute(self._store.commit, changes)
             self.transactions += 1
+            self.latency.observe(time.monotonic() - began_s)
 
     def _answer(self, request: _Request) -> None:
         if request.draft is None:

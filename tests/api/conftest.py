@@ -12,6 +12,7 @@ from webob import Request, Response
 
 from controller.api.app import Api
 from controller.ledger import Ledger
+from controller.measures import HostMeasures, Measures
 from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
 from controller.store.committer import Committer
 from controller.store.sqlite import SqliteStore
@@ -45,6 +46,7 @@ class PretendedFabric:
         self.flow_views = [FLOW]
         self.counts = Ledger()
         self.counted: list[int | None] = []
+        self.measured = Measures(1_795_255_200.0)
 
     def start(self) -> None:
         self._committer.start()
@@ -80,6 +82,12 @@ class PretendedFabric:
 
     def learn_timeout_s(self) -> float:
         return 300.0
+
+    def measures(self) -> Measures:
+        return self.measured
+
+    def host_measures(self, dpid: int) -> HostMeasures | None:
+        return HostMeasures("LIVE", 31, 1, 7, 2) if dpid in self.connected else None
 
     def ledger(self) -> Ledger:
         return self.counts
@@ -144,10 +152,10 @@ class Client:
             if content_type is not None:
                 request.headers["Content-Type"] = content_type
         response = request.get_response(self._api)
-        self._check(method, response)
+        self._check(method, path, response)
         return response
 
-    def _check(self, method: str, response: Response) -> None:
+    def _check(self, method: str, path: str, response: Response) -> None:
         assert response.status_int != 500, response.text
         if method == "HEAD":
             assert response.body == b""
@@ -160,7 +168,7 @@ class Client:
             for error in problem.get("errors", ()):
                 assert error.keys() == {"field", "reason"}
         else:
-            assert response.content_type == "application/json"
+            assert path == "/metrics" or response.content_type == "application/json"
             if method in ("POST", "PUT", "DELETE"):
                 assert response.json_body["applied"].keys() == {"hosts", "of"}
 
