@@ -187,12 +187,16 @@ class Segment:
         if own is None:
             adds: list[Buffer] = [self.adds] if self.adds else []
             return Mods(adds, [self.deletes] if self.deletes else [], self._count)
-        sides = [(index, *step.mods(dpid)) for index, step, _count in own]
-        count = self._count - sum(others for _index, _step, others in own)
+        sides = [(index, *step.mods(dpid)) for index, step, _others in own]
+        count = self._count
+        for (_index, step, others), (_at, plus, minus) in zip(own, sides, strict=True):
+            is_first = step.before is NOTHING and not step.between
+            count -= others
+            count += step.after.local_count if is_first else _how_many(plus) + _how_many(minus)
         return Mods(
             _spliced(self.adds, self._add_ends, [(at, plus) for at, plus, _minus in sides]),
             _spliced(self.deletes, self._delete_ends, [(at, minus) for at, _plus, minus in sides]),
-            count + sum(_how_many(plus) + _how_many(minus) for _at, plus, minus in sides),
+            count,
         )
 
 

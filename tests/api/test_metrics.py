@@ -93,6 +93,22 @@ def test_openmetrics_for_who_asks_for_it(client):
     }
 
 
+@pytest.mark.parametrize("accept", ["", OPEN])
+def test_a_family_of_many_samples_is_one_family(client, fabric, monkeypatch, accept):
+    from controller.api import resources_metrics
+
+    for vni in range(20):
+        fabric.counts.count(vni, 0x11, tally(Kind.ARP_RESPONDER, vni, 60, 2, floods=False))
+    monkeypatch.setattr(resources_metrics, "SAMPLES_AT_ONCE", 7)
+    client.headers["Accept"] = accept
+    parse = openmetrics if accept else plain
+    families = [f for f in parse(client.get("/metrics").text) if f.name == "vxlan_l2_bum_frames"]
+
+    assert len(families) == 1
+    answered = [s.value for s in families[0].samples if s.labels["what"] == "answered"]
+    assert answered == list(range(20))
+
+
 def test_a_token_is_wanted_as_everywhere(fabric):
     from controller.api.app import Api
     from tests.api.conftest import Client

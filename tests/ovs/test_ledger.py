@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from topology.lab import netns
 from topology.lab.frame import (
@@ -216,3 +218,29 @@ def test_dhcp_is_answered_by_the_controller(world):
         frames(now)["answered_by_controller"] - frames(world.began)["answered_by_controller"] >= 2
     )
     assert not [seen for seen in world.crossed() if seen.udp_dst == 67]
+
+
+def test_metrics_of_a_running_controller(world):
+    fabric, (a, b, _c) = world.fabric, world.vms
+    world.say(a, *[who_has(a, b.ip)] * 3)
+    world.grown()
+    with urllib.request.urlopen(f"{fabric.rest.url}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    now = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+    vni = str(world.vni)
+    assert now["vxlan_l2_bum_frames_total", vni, "answered"] == 3
+    assert now["vxlan_l2_saved_copies_total", vni] == 6
+    assert now["vxlan_l2_hosts", "LIVE"] == 3
+    assert now["vxlan_l2_host_connections_total", a.host.dpid] == 1
+    assert now["vxlan_l2_host_flows", a.host.dpid] == fabric.host(a.host)["flows"]
+    assert now["vxlan_l2_vms",] == 3
+    assert now["vxlan_l2_flow_mods_total",] > 3 * 30
+    assert now["vxlan_l2_openflow_sent_bytes_total",] > now["vxlan_l2_flow_mods_total",] * 56
+    assert now["vxlan_l2_apply_seconds_count",] >= 1
+    assert now["vxlan_l2_store_commit_seconds_count",] >= 4
+    assert now["vxlan_l2_http_requests_total", "POST", "2xx"] == 3
