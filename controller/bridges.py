@@ -377,6 +377,15 @@ def egress_flood(egress: Egress, network: Network) -> Iterator[Flow]:
 
 
 def network_flows(bridge: Bridge, egress: Egress, network: Network) -> Iterator[Flow]:
+    """A network's own flows; those that a ledger counts by say at their end what they counted."""
+    for flow in _network_flows(bridge, egress, network):
+        yield replace(flow, reported=True) if flow.table in _COUNTED else flow
+
+
+_COUNTED = (Table.SENDER, Table.SOURCE_IP, Table.FLOOD, Table.EGRESS)
+
+
+def _network_flows(bridge: Bridge, egress: Egress, network: Network) -> Iterator[Flow]:
     """A network's way in from br-int, its way out to it, and its misses."""
     if network.port_security:
         yield from secure_in(network)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from controller import frames, learning, probes
 from controller.audit import Findings
 from controller.bridges import Bridge, PortNames
+from controller.counting import FLOOD_MISS, Counting
 from controller.derivation import Derivation
 from controller.events import (
     BarrierAnswered,
@@ -96,10 +97,13 @@ class Engine:
         self.tunnels = self._prober.tunnels
         self.heard_at: dict[int, VtepIp] = {}  # the address that a host's tunnels end at, by probes
         self.examiner = Examiner()
-        self.packets = PacketIns(self._derivation, settings.limits)
+        self.counting = Counting(self.topology, self.replicas)
+        self.packets = PacketIns(self._derivation, settings.limits, self.counting)
         self._secret = secret
         self.inquiries = Inquiries()
         self._effects = Effects()
+        self.packet_ins_dropped = 0
+        self.flow_mods_before = 0  # of connections that are over
         self._at_work: dict[int, None] = {}  # switches whose audits have more to do
         self._suspicious: dict[int, None] = {}  # switches whose flow monitors said something
         self.drifts = {"missing": 0, "extra": 0, "changed": 0}
@@ -141,22 +145,21 @@ class Engine:
             case Lost():
                 live = self.replicas.get(event.dpid)
                 if live is not None and live.epoch == event.epoch:
-                    self._derivation.drop(live)
-                    self.inquiries.forget(event.dpid)
+                    self._let_go(live)
                     self.tunnels.lost(event.dpid)
                     self.examiner.lost(event.dpid)
                     self.heard_at.pop(event.dpid, None)
-                    self._effects.confirmed.add(event.dpid)
         self._derivation.spread(floods_of_all=isinstance(event, Tick | Committed))
         return self._hand_over()
 
     def _hand_over(self) -> Effects:
         effects, self._effects = self._effects, Effects()
         effects.again = bool(self._at_work)
-        effects.wake |= self._derivation.woken
+        effects.wake |= self._derivation.woken | self.counting.woken
         if self._derivation.learned_news.any:
             effects.happened += self._derivation.learned_news.take()
         self._derivation.woken.clear()
+        self.counting.woken.clear()
         return effects
 
     def _connected(self, event: Connected, now_s: float) -> None:
@@ -166,9 +169,7 @@ class Engine:
         ).with_ports(event.ports)
         former = self.replicas.get(event.dpid)
         if former is not None:
-            self._derivation.drop(former)
-            self.inquiries.forget(event.dpid)
-            self._effects.confirmed.add(event.dpid)
+            self._let_go(former)
         replica = Replica(event.epoch, event.peer, bridge, now_s, self._derivation.next_rev)
         replica.ports = dict(event.ports)
         replica.returns = host.seen_address is not None or host.seen_vtep is not None
@@ -182,6 +183,14 @@ class Engine:
         self._derivation.refresh_bridge(replica)
         self._prober.probe(replica, now_s)
         self._start_audit(replica, now_s)
+
+    def _let_go(self, replica: Replica) -> None:
+        """A connection is over."""
+        self._derivation.drop(replica)
+        self.inquiries.forget(replica.dpid)
+        self.flow_mods_before += replica.flow_mods
+        self.counting.lost(replica.dpid)
+        self._effects.confirmed.add(replica.dpid)
 
     def _received(self, replica: Replica, event: Received, now_s: float) -> None:
         match event.message:
@@ -199,12 +208,15 @@ class Engine:
             case DumpPart() if self.examiner.take(replica.dpid, event.message):
                 pass
             case DumpPart():
-                if not self.inquiries.take(replica, event.message):
+                if self.inquiries.take(replica, event.message):
+                    pass
+                elif not self._counted(replica, event.message, now_s):
                     replica.take_dump(event.message)
                     self._work(replica, now_s)
             case BundleCommitted(bundle_id):
                 replica.bundle_committed(bundle_id)
             case decode.FlowRemoved(cookie, timed_out):
+                self.counting.removed(replica, event.message)
                 if timed_out and replica.fell_silent(cookie):
                     self._effects.wake.add(replica.dpid)
             case decode.PortStatus():
@@ -301,6 +313,15 @@ class Engine:
         self._effects.wake.add(replica.dpid)
         self._work(replica, now_s)
 
+    def _counted(self, replica: Replica, part: DumpPart, now_s: float) -> bool:
+        """Take a part of a dump that the ledger asked for, if it is one."""
+        try:
+            return self.counting.take(replica, part, now_s)
+        except decode.Malformed as error:
+            self._effects.log.append(f"host {replica.dpid}: closed: {error}")
+            self._effects.close.add(replica.dpid)
+            return True
+
     def _work(self, replica: Replica, now_s: float) -> None:
         """Do a slice of an audit; the rest in turns of its own."""
         try:
@@ -346,6 +367,8 @@ class Engine:
         if found is None:
             self._audit_again(replica, now_s, at_once=first)
             return
+        if FLOOD_MISS in found.missing:
+            self.counting.emptied(replica.dpid)
         for waiter in replica.diff_waiters:
             waiter(found)
         replica.diff_waiters.clear()
@@ -360,6 +383,7 @@ class Engine:
 
     def _drifted(self, replica: Replica, found: Findings, seen_by: str, now_s: float) -> None:
         """Count it, log it, tell who listens."""
+        replica.drifts += 1
         replica.drifted = (now_s, len(found.missing) + len(found.changed), len(found.extra))
         changed = tuple(dict.fromkeys(entry.cookie for entry in found.changed))
         counts = {
@@ -501,6 +525,7 @@ class Engine:
             kind = cookie_kind(packet.cookie)
             frame = frames.parse(packet.frame)
             if frame is None or kind is None:
+                self.packet_ins_dropped += 1
                 continue
             if kind is Kind.PROBE_IN:
                 self._probed(replica, packet, frame, now_s)
@@ -592,6 +617,7 @@ class Engine:
             else:
                 self._derivation.ages.note(entry)
         self._derivation.learned_news.tick(now_s)
+        self._effects.happened += self.counting.tick(now_s)
         if now_s >= self._forget_moves_s:
             self._forget_moves_s = now_s + 60.0
             self.packets.moves.forget(now_s)
@@ -704,6 +730,13 @@ class Engine:
         replica = self.replicas[dpid]
         self.examiner.look(replica, controller_ip)
         self._effects.wake.add(dpid)
+        return self._hand_over()
+
+    def request_counters(
+        self, dpids: Iterable[int], waiter: Callable[[int], None], now_s: float
+    ) -> Effects:
+        """Have switches tell their counters now; the waiter is called once for each."""
+        self.counting.request(dpids, waiter, now_s)
         return self._hand_over()
 
     def request_diff(self, dpid: int, waiter: Callable[[Findings], None], now_s: float) -> Effects:

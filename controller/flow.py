@@ -169,7 +169,8 @@ _RESERVED_PORTS = {
 class Flow:
     """One flow entry. ``kind`` is what it is for; timeouts in seconds, 0 for none.
 
-    One with an idle timeout is reported by the switch when it ends.
+    One with an idle timeout is reported by the switch when it ends, as is a ``reported`` one, with
+    what it counted; it is not when another takes its place.
     """
 
     kind: int
@@ -180,6 +181,7 @@ class Flow:
     goto: int | None = None
     hard_timeout_s: int = 0
     idle_timeout_s: int = 0
+    reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +279,9 @@ def ofctl_flow(flow: Flow) -> str:
     if flow.hard_timeout_s:
         head.append(f"hard_timeout={flow.hard_timeout_s}")
     if flow.idle_timeout_s:
-        head += [f"idle_timeout={flow.idle_timeout_s}", "send_flow_rem"]
+        head.append(f"idle_timeout={flow.idle_timeout_s}")
+    if flow.idle_timeout_s or flow.reported:
+        head.append("send_flow_rem")
     if flow.match:
         head.append(ofctl_match(flow.match))
     return f"{','.join(head)} actions={ofctl_actions(flow)}"

@@ -81,7 +81,7 @@ class Inquiries:
             return
         counting = _Count(set(), done)
         for cookie in wanted:
-            xid = replica.request_flows(cookie)
+            xid = replica.ask_flow(cookie)
             counting.left.add(xid)
             self._counts[replica.dpid, replica.epoch, xid] = counting
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from controller import dhcp, frames, learning
 from controller.bridges import dhcp_server
+from controller.counting import Counting
 from controller.derivation import Derivation
 from controller.desired import answers, owner_of
 from controller.events import Effects
@@ -31,8 +32,9 @@ _UNKNOWN = (Kind.LOCAL_UNKNOWN, Kind.LOCAL_ARP, Kind.LOCAL_ND)
 class PacketIns:
     """Takes the packet-ins of every switch."""
 
-    def __init__(self, derivation: Derivation, limits: Limits) -> None:
+    def __init__(self, derivation: Derivation, limits: Limits, counting: Counting) -> None:
         self._derivation = derivation
+        self._counting = counting
         self._topology = derivation.topology
         self._limits = limits
         self.moves = Moves()
@@ -181,7 +183,9 @@ class PacketIns:
     def _flood(self, replica: Replica, network: Network, frame: bytes) -> None:
         """Send a frame on as its flow would have."""
         actions = (SetField(Field.TUN_ID, network.vni), Group(group_id(network.vni)))
-        replica.send(encode.packet_out(actions, untagged(frame)))
+        sent = untagged(frame)
+        replica.send(encode.packet_out(actions, sent))
+        self._counting.flooded(replica, network.vni, len(sent))
 
     # Conversations
 

@@ -91,6 +91,7 @@ class Kind(IntEnum):
     ND_TRIAL = 58
     ASK_ANSWER = 70
     LOCAL_STRAY = 64
+    UNICAST_FLOOD = 59
 
 
 LEARNED_KINDS = frozenset(
@@ -152,6 +153,7 @@ WHY: dict[Kind, str] = {
     Kind.UNICAST_LEARNED: "where a learned MAC is",
     Kind.UNICAST_LOCAL: "a VM of this host: br-int delivers, the underlay is not asked",
     Kind.UNICAST_MISS: "unknown unicast: treat it like broadcast",
+    Kind.UNICAST_FLOOD: "unknown unicast goes to every VTEP of the network",
     Kind.UNICAST_DROP: "unknown unicast is dropped in this network",
     Kind.ARP_RESPONDER: "answers who-has for a registered VM",
     Kind.ARP_RESPONDER_LEARNED: "answers who-has for a learned IP",

@@ -57,7 +57,10 @@ def flood(vni: int) -> Flow:
 
 
 def unknown_unicast(network: Network, metered: bool) -> Iterator[Flow]:
-    """Unknown unicast is dropped, or punted as a new conversation, where the network says so."""
+    """Unknown unicast is flooded, dropped, or punted as a new conversation, as the network says.
+
+    What is flooded would be without a flow of its own; that one counts it apart from the rest.
+    """
     terms = match((Field.TUN_ID, network.vni), UNICAST)
     dropped = network.unknown_unicast == "drop"
     if network.mode == "reactive":
@@ -65,6 +68,9 @@ def unknown_unicast(network: Network, metered: bool) -> Iterator[Flow]:
         yield Flow(Kind.UNICAST_PUNT, Table.FLOOD, KIND_PRIORITY, terms, actions)
     elif dropped:
         yield Flow(Kind.UNICAST_DROP, Table.FLOOD, KIND_PRIORITY, terms)
+    else:
+        on = (Group(group_id(network.vni)),)
+        yield Flow(Kind.UNICAST_FLOOD, Table.FLOOD, KIND_PRIORITY, terms, on)
 
 
 def unknown_neighbours(network: Network, metered: bool) -> Iterator[Flow]:

@@ -123,9 +123,12 @@ class Replica:
         self.acked: dict[int, int] = {}
         self.rejected: dict[int, Rejection] = {}
         self.watch = Watch()
+        self.drifts = 0  # found and mended
         self.drifted: tuple[float, int, int] | None = None  # when last; flows missing, extra
         self.returns = False  # it was here before
         self.emptied = False  # and came back without any flow
+        self.audits = 0
+        self.flow_mods = 0  # sent
         self.connected_s = now_s
         self.hold_until_s = now_s + TAKEOVER_HOLD_S
         self.trust_until_s = now_s + TRUST_S
@@ -223,10 +226,16 @@ class Replica:
             found.update(table.named(wanted, self.dpid))
         return found
 
-    def request_flows(self, cookie: int) -> int:
+    def ask_flow(self, cookie: int) -> int:
         """Ask for the flows with this cookie; the xid of the answer."""
         xid = self._next_xid()
-        self._control.append(encode.flow_request(xid, cookie))
+        self.send(encode.flow_request(xid, cookie))
+        return xid
+
+    def ask_flows(self, table: int) -> int:
+        """Ask for what one table holds; the answer's parts bear the xid that this returns."""
+        xid = self._next_xid()
+        self.send(encode.multipart_request(encode.MP_FLOW, xid, table))
         return xid
 
     def follow(self, vni: int, table: FlowTable) -> None:
@@ -310,9 +319,11 @@ class Replica:
             segment = self._next_segment(key)
             if segment is None:
                 continue
-            plus, minus = segment.for_host(self.dpid)
+            plus, minus, count = segment.for_host(self.dpid)
+            self.flow_mods += count
             adds += plus
             if key == PRIVATE:
+                self.flow_mods -= sum(len(_split(part)) for part in minus)  # counted when sent
                 self._left += [(key, gone) for part in minus for gone in _split(part)]
             elif self._conversations:
                 there = self.private.names
@@ -338,6 +349,7 @@ class Replica:
         out = [*adds, *deletes, *left]
         if PULL_BYTES - room > WATCHED_BYTES:
             out = [*self.watch.suspend(), *out]
+        self.flow_mods += len(left)
         self._under_way += 1
         self._send_barrier(_Barrier(revs, tuple(stale), catches_up=True), out)
         return out
@@ -472,6 +484,10 @@ class Replica:
         """How many flows that is."""
         if self.bridge.skips:
             return len(self.wanted())
+        return self.rough_count()
+
+    def rough_count(self) -> int:
+        """The same at once, with flows of kinds that this switch cannot take."""
         return sum(table.count_for(self.dpid) for table in self.tables.values())
 
     def start_audit(self, now_s: float) -> None:
@@ -579,6 +595,7 @@ class Replica:
         """Send what the audit found: groups, then one bundle of adds and exact deletes."""
         audit, self._audit = self._audit, None
         assert audit is not None
+        self.audits += 1
         self._mend_meters(audit)
         self.watch.settled(found.missing)
         barrier = _Barrier({})
@@ -662,6 +679,7 @@ class Replica:
         # Open vSwitch has flows of its own with cookie 0 in a table that is not to be named.
         extra = {(entry.cookie, entry.table if entry.raw else 0xFF) for entry in found.extra}
         deletes = [encode.delete_by_cookie(cookie, table) for cookie, table in extra]
+        self.flow_mods += len(adds) + len(deletes)
         if adds or deletes:
             barrier.bundle_id = self._next_xid()
             barrier.retry = (adds, deletes)

@@ -37,6 +37,8 @@ from controller.happenings import Happening
 from controller.heap import Heap
 from controller.inspector import Inspector
 from controller.journal import Journal
+from controller.ledger import Ledger
+from controller.measures import HostMeasures, Measures
 from controller.news import WriteNews
 from controller.openflow.front import Connection
 from controller.replica import Replica, State
@@ -78,6 +80,9 @@ CHANGES_AT_ONCE = 200
 """Changes of one write that are applied before others get a turn: some milliseconds' worth."""
 TUNNELS_TRIED_AT_ONCE = 2000
 LOOK_MAX_S, LOOK_EVERY_S = 5.0, 0.05
+COUNT_TIMEOUT_S = 10.0
+APPLY_TIMEOUT_S = 60.0
+"""A write that takes longer to be applied everywhere is not watched any more."""
 
 
 @dataclass(eq=False)
@@ -128,6 +133,9 @@ class Runtime:
             self.tunnels,
             lambda: self._drifted_lately,
         )
+        self._epoch_s = time.time() - time.monotonic()
+        self._measures = Measures(time.time())
+        self._watching = False  # a write, until it is applied
 
     def start(self) -> None:
         """Load the store; nothing may be sent to any switch before."""
@@ -343,10 +351,81 @@ class Runtime:
         dates = self._committer.since([(Vm, key) for key in keys])
         return {key: f"{dates[Vm, key]:%Y-%m-%d %H:%M} UTC" for key in keys if (Vm, key) in dates}
 
+    # The ledger
+
+    def ledger(self) -> Ledger:
+        return self.engine.counting.ledger
+
+    def count_now(self, vni: int | None) -> None:
+        asked = self._carriers(vni)
+        left, told = set(asked), Signal()
+
+        def heard(dpid: int) -> None:
+            left.discard(dpid)
+            if not left and not told.ready():
+                told.send()
+
+        self._carry_out(self.engine.request_counters(asked, heard, self.now_s()))
+        if left:
+            with Timeout(COUNT_TIMEOUT_S, False):
+                told.wait()
+
+    def counted_s(self, vni: int | None) -> float:
+        now_s, since_s = self.now_s(), self.ledger().since_s
+        read_s = self.engine.counting.read_s(self._carriers(vni), now_s)
+        return read_s if read_s is not None else since_s if since_s is not None else now_s
+
+    def unix_s(self, at_s: float) -> float:
+        return self._epoch_s + at_s
+
+    def _carriers(self, vni: int | None) -> list[int]:
+        """The hosts that are LIVE and carry a network, or any."""
+        return [
+            dpid
+            for dpid, replica in self.engine.replicas.items()
+            if replica.state is State.LIVE and (vni is None or vni in replica.tables)
+        ]
+
+    # What is measured
+
+    def measures(self) -> Measures:
+        measures, committer, engine = self._measures, self._committer, self.engine
+        measures.commits, measures.commits_failed = committer.latency, committer.failures
+        measures.packet_ins_dropped = engine.packet_ins_dropped
+        now = sum(replica.flow_mods for replica in engine.replicas.values())
+        measures.flow_mods = engine.flow_mods_before + now
+        return measures
+
+    def host_measures(self, dpid: int) -> HostMeasures | None:
+        replica = self.engine.replicas.get(dpid)
+        if replica is None:
+            return None
+        return HostMeasures(
+            self._standing(replica)[0],
+            replica.rough_count(),
+            len(replica.rejected),
+            replica.audits,
+            replica.drifts,
+        )
+
+    def _watch(self, ticket: Ticket) -> None:
+        """Measure how long a write takes to be applied everywhere: one at a time, as a sample."""
+        if ticket.targets and not self._watching:
+            self._watching = True
+            eventlet.spawn_n(self._observe, ticket, self.now_s())
+
+    def _observe(self, ticket: Ticket, since_s: float) -> None:
+        try:
+            self.wait(ticket, APPLY_TIMEOUT_S)
+            self._measures.applied.observe(self.now_s() - since_s)
+        finally:
+            self._watching = False
+
     # Listener
 
     def connected(self, connection: Connection, ports: dict[int, str]) -> None:
         dpid = int(connection.id)
+        self._measures.connects[dpid] += 1
         old = self._connections.get(dpid)
         self._connections[dpid] = connection
         if old is not None:
@@ -380,6 +459,7 @@ class Runtime:
         self._handle(Received(int(connection.id), connection.epoch, message))
 
     def packets_in(self, connection: Connection, packets: list[PacketIn]) -> None:
+        self._measures.packet_ins += len(packets)
         self._handle(PacketsIn(int(connection.id), connection.epoch, packets))
         self._heap.changed(len(packets))
 
@@ -387,12 +467,17 @@ class Runtime:
         replica = self.engine.replicas.get(int(connection.id))
         if replica is None or replica.epoch != connection.epoch:
             return []
-        return replica.pull()
+        buffers = replica.pull()
+        self._measures.sent_bytes += sum(map(len, buffers))
+        return buffers
 
     # Effects
 
     def _handle(self, event: Event) -> None:
-        self._carry_out(self.engine.handle(event, self.now_s()))
+        now_s = self.now_s()
+        effects = self.engine.handle(event, now_s)
+        self._measures.turns.observe(self.now_s() - now_s)
+        self._carry_out(effects)
 
     def _carry_out(self, effects: Effects) -> None:
         for dpid in effects.wake:
@@ -412,7 +497,7 @@ class Runtime:
         for line in effects.log:
             LOG.warning("%s", line)
         if effects.happened:
-            self.journal.publish(effects.happened)
+            self._publish(effects.happened)
         for drift in effects.drifted:
             self._drifted_lately.append((self.now_s(), drift))
             self.happened("drift", explain.drift_told(self.engine, drift))
@@ -428,7 +513,12 @@ class Runtime:
 
     def happened(self, kind: str, data: dict[str, object]) -> None:
         """Tell who listens to /v1/events of something that is no change of the engine's state."""
-        self.journal.publish([Happening(kind, data)])
+        self._publish([Happening(kind, data)])
+
+    def _publish(self, happenings: list[Happening]) -> None:
+        self.journal.publish(happenings)
+        for one in happenings:
+            self._measures.happened[one.kind] += 1
 
     def _go_on(self) -> None:
         """Give the engine a turn after everybody else, as long as it has work left over."""
@@ -436,7 +526,9 @@ class Runtime:
             effects = Effects(again=True)
             while effects.again:
                 eventlet.sleep(0)
-                effects = self.engine.handle(Continue(), self.now_s())
+                now_s = self.now_s()
+                effects = self.engine.handle(Continue(), now_s)
+                self._measures.turns.observe(self.now_s() - now_s)
                 self._carry_out(effects)
         finally:
             self._at_work = False
@@ -454,8 +546,10 @@ class Runtime:
             self._note_changes(news, keys, before)
             self._heap.changed(len(part))
         if happened := news.happenings():
-            self.journal.publish(happened)
-        return self.engine.ticket(changes, departing)
+            self._publish(happened)
+        ticket = self.engine.ticket(changes, departing)
+        self._watch(ticket)
+        return ticket
 
     def _note_changes(
         self, news: WriteNews, keys: list[tuple[type[Fact], Key]], before: list[Fact | None]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
 from controller.journal import Journal
+from controller.ledger import Ledger
+from controller.measures import HostMeasures, Measures
 from topology.draft import Draft
 from topology.model import Topology
 from topology.types import Dpid, Vni
@@ -314,4 +316,35 @@ class Service(Protocol):
 
     def diff(self, dpid: int) -> Diff:
         """Ask the switch and compare; Conflict when it is not connected."""
+        ...
+
+    # The ledger
+
+    def ledger(self) -> Ledger:
+        """What became of broadcast, unknown unicast and multicast; to be read only."""
+        ...
+
+    def count_now(self, vni: int | None) -> None:
+        """Have switches tell their counters, of one network or all; return when they have.
+
+        Those that have not within ten seconds are left out.
+        """
+        ...
+
+    def counted_s(self, vni: int | None) -> float:
+        """Up to when the ledger is complete, in the engine's clock."""
+        ...
+
+    def unix_s(self, at_s: float) -> float:
+        """A time of the engine's clock in seconds since 1970."""
+        ...
+
+    # What is measured
+
+    def measures(self) -> Measures:
+        """The controller's counts of itself; requests to the API are noted there too."""
+        ...
+
+    def host_measures(self, dpid: int) -> HostMeasures | None:
+        """A host's counts, at no cost; None while it is not connected."""
         ...

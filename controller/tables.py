@@ -43,13 +43,14 @@ class Unit:
     is given as bytes, or as values for a mold.
     """
 
-    __slots__ = ("_local", "_mold", "owner", "remote")
+    __slots__ = ("_local", "_mold", "count", "owner", "remote")
 
     def __init__(
         self, owner: int | None, remote: bytes, local: bytes = b"", mold: Mold | None = None
     ) -> None:
         self.owner = owner
         self.remote = remote
+        self.count = 0  # of the remote side's flows, once it is in a table
         self._local = local
         self._mold = mold
 
@@ -133,13 +134,21 @@ class Step(NamedTuple):
         return list(dict.fromkeys(unit.owner for unit in units if unit.owner is not None))
 
 
+class Mods(NamedTuple):
+    """What one switch is sent of a segment, and how many flow-mods that is."""
+
+    adds: list[Buffer]
+    deletes: list[Buffer]
+    flow_mods: int
+
+
 class Segment:
     """The flow-mods of some steps, joined for the switches that own none of their units.
 
     The others get views of the same bytes with their own sides in between.
     """
 
-    __slots__ = ("_add_ends", "_delete_ends", "_own", "adds", "deletes", "rev")
+    __slots__ = ("_add_ends", "_count", "_delete_ends", "_own", "adds", "deletes", "rev")
 
     def __init__(self, rev: int, steps: Iterable[Step]) -> None:
         self.rev = rev
@@ -147,12 +156,17 @@ class Segment:
         deletes: list[bytes] = []
         self._add_ends: list[int] = []
         self._delete_ends: list[int] = []
-        self._own: dict[int, list[tuple[int, Step]]] = {}
-        added = deleted = 0
+        self._own: dict[int, list[tuple[int, Step, int]]] = {}
+        self._count = added = deleted = 0
         for index, step in enumerate(steps):
             before, after, _renew, between = step
             simple = before is NOTHING and not between
-            plus, minus = (after.remote, b"") if simple else step.mods(NOBODY)
+            if simple:
+                plus, minus, count = after.remote, b"", after.count
+            else:
+                plus, minus = step.mods(NOBODY)
+                count = _how_many(plus) + _how_many(minus)
+            self._count += count
             if plus:
                 adds.append(plus)
                 added += len(plus)
@@ -163,20 +177,31 @@ class Segment:
             self._delete_ends.append(deleted)
             owners = [] if after.owner is None else [after.owner]
             for owner in owners if simple else step.owners:
-                self._own.setdefault(owner, []).append((index, step))
+                self._own.setdefault(owner, []).append((index, step, count))
         self.adds = b"".join(adds)
         self.deletes = b"".join(deletes)
 
-    def for_host(self, dpid: int) -> tuple[list[Buffer], list[Buffer]]:
+    def for_host(self, dpid: int) -> Mods:
         """The adds and the deletes for one switch."""
         own = self._own.get(dpid)
         if own is None:
-            return [self.adds] if self.adds else [], [self.deletes] if self.deletes else []
-        sides = [(index, *step.mods(dpid)) for index, step in own]
-        return (
+            adds: list[Buffer] = [self.adds] if self.adds else []
+            return Mods(adds, [self.deletes] if self.deletes else [], self._count)
+        sides = [(index, *step.mods(dpid)) for index, step, _others in own]
+        count = self._count
+        for (_index, step, others), (_at, plus, minus) in zip(own, sides, strict=True):
+            is_first = step.before is NOTHING and not step.between
+            count -= others
+            count += step.after.local_count if is_first else _how_many(plus) + _how_many(minus)
+        return Mods(
             _spliced(self.adds, self._add_ends, [(at, plus) for at, plus, _minus in sides]),
             _spliced(self.deletes, self._delete_ends, [(at, minus) for at, _plus, minus in sides]),
+            count,
         )
+
+
+def _how_many(mods: bytes) -> int:
+    return len(cookies_of(mods)) if mods else 0
 
 
 def _spliced(shared: bytes, ends: list[int], own: Iterable[tuple[int, bytes]]) -> list[Buffer]:
@@ -293,6 +318,7 @@ class FlowTable:
 
     def _note(self, key: Hashable, unit: Unit) -> None:
         cookies = cookies_of(unit.remote)
+        unit.count = len(cookies)
         names = self.names
         for cookie in cookies:
             names[cookie] = key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -16,6 +17,8 @@ from controller.api import (
     resources_events,
     resources_hosts,
     resources_learned,
+    resources_ledger,
+    resources_metrics,
     resources_networks,
     resources_status,
     resources_trace,
@@ -111,6 +114,9 @@ ROUTES: Final = (
     Route("/v1/events", {"GET": resources_events.index}),
     Route("/v1/status", {"GET": resources_status.show}),
     Route("/v1/doctor", {"GET": resources_doctor.index}),
+    Route("/metrics", {"GET": resources_metrics.show}),
+    Route("/v1/ledger", {"GET": resources_ledger.index}),
+    Route("/v1/ledger/{vni}", {"GET": resources_ledger.show}),
 )
 
 
@@ -124,11 +130,14 @@ class Api:
         if token is not None and not token:
             raise ValueError("an empty API token protects nothing")
         self._service = service
-        self._version = version
+        self._version = service.measures().version = version
         self._token = None if token is None else token.encode("utf-8")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        began_s = time.monotonic()
         response = self._respond(Request(environ))
+        took_s = time.monotonic() - began_s
+        self._service.measures().requested(environ["REQUEST_METHOD"], response.status_int, took_s)
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         # Not response(environ, start_response): that makes Location absolute, out of what the

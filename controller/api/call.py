@@ -76,6 +76,11 @@ class Call:
         self.allow_query("wait")
         self.wait_s()
 
+    @property
+    def accept(self) -> str:
+        """What the client would have, as it says."""
+        return str(self._request.headers.get("Accept", ""))
+
     # Path
 
     def path_vni(self) -> Vni:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar, cast
 
 from webob import Response
@@ -29,8 +29,18 @@ K = TypeVar("K", int, tuple[int, int])
 T = TypeVar("T")
 
 
-def page(call: Call, keys: Listing[K], show: Callable[[K], object], *, parts: int) -> Response:
-    """Answer one page of the things with these keys, each of so many numbers."""
+def page(
+    call: Call,
+    keys: Listing[K],
+    show: Callable[[K], object],
+    *,
+    parts: int,
+    more: Mapping[str, object] | None = None,
+) -> Response:
+    """Answer one page of the things with these keys, each of so many numbers.
+
+    ``more`` goes beside what every page has.
+    """
     limit, after = _limit(call), _cursor(call, parts)
     start = None if after is None else after[0] if parts == 1 else after
     found = keys.after(cast(K | None, start), limit + 1)
@@ -40,6 +50,7 @@ def page(call: Call, keys: Listing[K], show: Callable[[K], object], *, parts: in
             "items": [show(key) for key in shown],
             "next": _encode(shown[-1]) if len(found) > limit else None,
             "total": len(keys),
+            **(more or {}),
         }
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from controller.service import FlowView, HostStatus
 from topology.model import Host, LearnedMac, Network, Vip, Vm, Vtep
 from topology.types import Foreign
@@ -104,3 +106,9 @@ def show_flow(flow: FlowView) -> dict[str, object]:
         "actions": flow.actions,
         "why": flow.why,
     }
+
+
+def rfc3339(unix_s: float) -> str:
+    """A time as RFC 3339 has it: UTC, with milliseconds."""
+    text = datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

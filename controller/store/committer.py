@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ import eventlet.event
 import eventlet.queue
 import eventlet.tpool
 
+from controller.measures import SHORT_S, Histogram
 from controller.store.base import Named, Store
 from topology.draft import Draft
 from topology.errors import StoreUnavailable
@@ -55,6 +57,8 @@ class Committer(Generic[R]):
         self._greenlet: eventlet.greenthread.GreenThread | None = None
         self._stopped = False
         self.transactions = 0
+        self.failures = 0
+        self.latency = Histogram(SHORT_S)  # of transactions, in seconds
 
     def start(self) -> None:
         """Begin to take requests; those that came before are taken first."""
@@ -129,6 +133,7 @@ class Committer(Generic[R]):
         except StoreUnavailable as error:
             # Also for the plans that raised: they may have met a fact that was never stored.
             _LOG.error("%s", error)
+            self.failures += 1
             for request in group:
                 request.done.send_exception(StoreUnavailable(str(error)))
             return
@@ -137,8 +142,10 @@ class Committer(Generic[R]):
 
     def _store_changes(self, changes: list[Change]) -> None:
         if changes:
+            began_s = time.monotonic()
             eventlet.tpool.execute(self._store.commit, changes)
             self.transactions += 1
+            self.latency.observe(time.monotonic() - began_s)
 
     def _answer(self, request: _Request) -> None:
         if request.draft is None:

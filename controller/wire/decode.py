@@ -20,6 +20,8 @@ _MULTIPART = Struct("!HH4x")
 _FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
 _FLOW_NAME = Struct("!H22xQ")
 _FLOW_UPDATE = Struct("!HHHHHBxQ")
+_FLOW_COUNTED = Struct("!HB21xQQQHH")
+_FLOW_REMOVED = Struct("!Q2sBB12xQQ")
 _PORT = Struct("!I4x6s2x16s")
 _ERROR = Struct("!HH")
 
@@ -28,6 +30,8 @@ FLOW_STATS_MIN_BYTES = 56
 MORE = 0x0001
 
 _TUN_ID = (0x8000, 38)
+_TUN_ID_HEADER = Field.TUN_ID.header.to_bytes(4, "big")
+_APPLY_ACTIONS, _GROUP, _SET_FIELD = 4, 22, 25
 _IN_PORT = (0x8000, 0)
 _TUN_SRC = (0x0001, 31)
 _TUN_DST = (0x0001, 32)
@@ -71,10 +75,16 @@ class SwitchError:
 
 @dataclass(frozen=True, slots=True)
 class FlowRemoved:
-    """A flow that was to be reported has ended in the switch."""
+    """A flow that was to be reported has ended in the switch, and what it had counted.
+
+    ``place`` names its table, priority and match as CountedFlow does.
+    """
 
     cookie: int
     timed_out: bool
+    place: bytes = b""
+    packets: int = 0
+    octets: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +131,21 @@ class FlowUpdate(NamedTuple):
     event: Updated
     reason: int
     entry: FlowEntry
+
+
+class CountedFlow(NamedTuple):
+    """A flow of a dump that has counted something.
+
+    ``place`` is its table, priority and match: what takes that place inherits its counters
+    (OpenFlow 1.3.5, 6.4). ``start`` and ``end`` say where it stands in the dump.
+    """
+
+    cookie: int
+    place: bytes
+    packets: int
+    octets: int
+    start: int
+    end: int
 
 
 def _need(data: bytes, size: int, what: str) -> None:
@@ -206,8 +231,13 @@ def error(message: bytes) -> SwitchError:
 
 
 def flow_removed(message: bytes) -> FlowRemoved:
-    _need(message, 48, "flow removed")
-    return FlowRemoved(int.from_bytes(message[8:16], "big"), timed_out=message[18] in (0, 1))
+    _need(message, 56, "flow removed")
+    cookie, priority, reason, table, packets, octets = _FLOW_REMOVED.unpack_from(message, 8)
+    match_len = int.from_bytes(message[50:52], "big")
+    if match_len < 4 or 48 + match_len > len(message):
+        raise Malformed("flow removed: bad match")
+    place = bytes((table,)) + priority + message[48 : 48 + match_len]
+    return FlowRemoved(cookie, reason in (0, 1), place, packets, octets)
 
 
 def multipart(message: bytes) -> tuple[int, bool, bytes]:
@@ -245,6 +275,23 @@ def flow_names(body: bytes) -> Iterator[tuple[int, int, int]]:
         if size < FLOW_STATS_MIN_BYTES or at + size > end:
             raise Malformed(f"flow stats: entry of {size} bytes")
         yield cookie, at, at + size
+        at += size
+
+
+def counted_flows(body: bytes) -> Iterator[CountedFlow]:
+    """The entries of flow stats that have counted anything; most have not, and cost little."""
+    unpack, at, end = _FLOW_COUNTED.unpack_from, 0, len(body)
+    while at < end:
+        if end - at < FLOW_STATS_MIN_BYTES:
+            raise Malformed("flow stats: cut short")
+        size, table, cookie, packets, octets, _match_type, match_len = unpack(body, at)
+        if size < FLOW_STATS_MIN_BYTES or at + size > end:
+            raise Malformed(f"flow stats: entry of {size} bytes")
+        if packets:
+            if match_len < 4 or 48 + match_len > size:
+                raise Malformed("flow stats: bad match")
+            place = bytes((table,)) + body[at + 12 : at + 14] + body[at + 48 : at + 48 + match_len]
+            yield CountedFlow(cookie, place, packets, octets, at, at + size)
         at += size
 
 
@@ -287,6 +334,70 @@ def meter_entries(body: bytes) -> Iterator[tuple[int, bytes]]:
     """(meter id, flags and bands) of each meter."""
     for entry in _entries(body, 8, "meter configuration"):
         yield int.from_bytes(entry[4:8], "big"), entry[2:4] + entry[8:]
+
+
+def place_match(place: bytes) -> dict[Field, tuple[int, int | None]]:
+    """What a place matches on: value and mask, if any, by field."""
+    found: dict[Field, tuple[int, int | None]] = {}
+    for key, value in oxm_fields(place[7:]).items():
+        field = FIELDS.get(key)
+        if field is not None:
+            mask = value[field.width :]
+            found[field] = (
+                int.from_bytes(value[: field.width], "big"),
+                int.from_bytes(mask, "big") if mask else None,
+            )
+    return found
+
+
+def sets_tunnel(entry: bytes) -> int | None:
+    """The VNI that an entry of flow stats sets (OFPAT_SET_FIELD of tunnel_id), if it does."""
+    return next((int.from_bytes(body[8:16], "big") for body in _sets_tunnel(entry)), None)
+
+
+def floods(entry: bytes) -> bool:
+    """Whether an entry of flow stats sends frames to a group."""
+    return any(kind == _GROUP for kind, _body in _entry_actions(entry))
+
+
+def _sets_tunnel(entry: bytes) -> Iterator[bytes]:
+    for kind, body in _entry_actions(entry):
+        if kind == _SET_FIELD and body[4:8] == _TUN_ID_HEADER and len(body) >= 16:
+            yield body
+
+
+def _entry_actions(entry: bytes) -> Iterator[tuple[int, bytes]]:
+    match_len = int.from_bytes(entry[50:52], "big")
+    at = 48 + match_len + -match_len % 8
+    for kind, body in _tlvs(entry[at:], "instruction"):
+        if kind == _APPLY_ACTIONS:
+            yield from _tlvs(body[8:], "action")
+
+
+def _tlvs(data: bytes, what: str) -> Iterator[tuple[int, bytes]]:
+    """(type, all of it) of entries that begin with their type and length."""
+    at = 0
+    while at < len(data):
+        kind, size = (
+            int.from_bytes(data[at : at + 2], "big"),
+            int.from_bytes(data[at + 2 : at + 4], "big"),
+        )
+        if size < 8 or at + size > len(data):
+            raise Malformed(f"{what} of {size} bytes")
+        yield kind, data[at : at + size]
+        at += size
+
+
+def bucket_count(buckets: bytes) -> int:
+    """How many buckets a group of ours has; those of one size, as most are, without a walk."""
+    if not buckets:
+        return 0
+    size = int.from_bytes(buckets[:2], "big")
+    count, rest = divmod(len(buckets), size)
+    sizes = buckets[::size] + buckets[1::size]
+    if not rest and sizes == buckets[:1] * count + buckets[1:2] * count:
+        return count
+    return sum(1 for _bucket in _entries(buckets, 16, "bucket"))
 
 
 def entry_match(entry: FlowEntry) -> dict[Field, int]:

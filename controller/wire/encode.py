@@ -152,7 +152,7 @@ def encode_flow(flow: Flow) -> bytes:
         NO_BUFFER,
         ANY,
         ANY,
-        SEND_FLOW_REMOVED if flow.idle_timeout_s else 0,
+        SEND_FLOW_REMOVED if flow.idle_timeout_s or flow.reported else 0,
     )
     return head + body
 
@@ -160,7 +160,7 @@ def encode_flow(flow: Flow) -> bytes:
 def hashed_terms(flow: Flow) -> bytes:
     """What a cookie's hash covers besides match and actions."""
     terms = pack("!BHH", flow.table, flow.priority, flow.hard_timeout_s)
-    if flow.idle_timeout_s:
+    if flow.idle_timeout_s or flow.reported:
         terms += pack("!HH", flow.idle_timeout_s, SEND_FLOW_REMOVED)
     return terms
 
@@ -290,10 +290,10 @@ def set_async() -> bytes:
     return message(SET_ASYNC, 0, pack("!6I", packet_in, 0, port_status, 0b111, flow_removed, 0))
 
 
-def multipart_request(kind: int, xid: int) -> bytes:
-    """A request for all entries of one kind."""
+def multipart_request(kind: int, xid: int, table: int = 0xFF) -> bytes:
+    """A request for all entries of one kind; of flows, those of one table if told."""
     bodies = {
-        MP_FLOW: pack("!B3xII4xQQ", 0xFF, ANY, ANY, 0, 0) + encode_match(()),
+        MP_FLOW: pack("!B3xII4xQQ", table, ANY, ANY, 0, 0) + encode_match(()),
         MP_METER_CONFIG: pack("!I4x", ANY),
     }
     return message(MULTIPART_REQUEST, xid, pack("!HH4x", kind, 0) + bodies.get(kind, b""))

@@ -40,8 +40,9 @@ def read_flow(add: bytes) -> Flow:
         raise Malformed("flow: not one add message")
     terms = read_match(add)
     actions, goto = _read_instructions(add)
-    idle_timeout_s, hard_timeout_s, priority = unpack_from("!HHH", add, 26)
-    return Flow(add[9], add[24], priority, terms, actions, goto, hard_timeout_s, idle_timeout_s)
+    idle_s, hard_s, priority = unpack_from("!HHH", add, 26)
+    reported = not idle_s and bool(add[45] & encode.SEND_FLOW_REMOVED)
+    return Flow(add[9], add[24], priority, terms, actions, goto, hard_s, idle_s, reported)
 
 
 def read_entry(entry: FlowEntry) -> Flow:

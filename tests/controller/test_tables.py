@@ -26,8 +26,10 @@ def unit(*flows, owner=None, local=()):
 
 def step(table, cursor, dpid=1):
     """What a switch at a cursor is sent: adds, deletes."""
-    adds, deletes = table.segment(cursor).for_host(dpid)
-    return split(b"".join(adds)), split(b"".join(deletes))
+    adds, deletes, count = table.segment(cursor).for_host(dpid)
+    plus, minus = split(b"".join(adds)), split(b"".join(deletes))
+    assert count == len(plus) + len(minus)
+    return plus, minus
 
 
 # -- renewal ---------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ GROUP_EXISTS, UNKNOWN_GROUP = (6, 0), (6, 8)
 METER_EXISTS, BAD_TYPE, BAD_EXPERIMENTER = (12, 1), (1, 1), (1, 3)
 BUNDLE_MSG_FAILED = (0xFFFF, 2309)
 ANY = 0xFFFFFFFF
+FRAME_BYTES = 60
+"""What every frame counts here."""
 
 
 class Protocol(AssertionError):
@@ -37,6 +39,7 @@ class Entry:
     since_s: float
     hit_s: float = 0.0
     packets: int = 0
+    octets: int = 0
 
     @property
     def cookie(self) -> int:
@@ -199,6 +202,7 @@ class FakeSwitch:
             if entry.cookie in cookies:
                 entry.hit_s = now_s
                 entry.packets += cookies[entry.cookie]
+                entry.octets += cookies[entry.cookie] * FRAME_BYTES
 
     def counted(self, kind: Kind) -> int:
         """How many packets passed flows of this kind."""
@@ -268,7 +272,9 @@ class FakeSwitch:
         cookie, mask = unpack_from("!QQ", mod, 8)
         gone: list[Entry] = []
         if command == encode.ADD:
-            self.flows[identity_of(mod)] = Entry(mod, now_s)
+            former = self.flows.get(identity_of(mod))
+            counted = (former.packets, former.octets) if former is not None else (0, 0)
+            self.flows[identity_of(mod)] = Entry(mod, now_s, 0.0, *counted)
         elif command == encode.DELETE_STRICT:
             there = self.flows.get(identity_of(mod))
             if there is not None and there.cookie & mask == cookie & mask:
@@ -321,7 +327,11 @@ class FakeSwitch:
         if kind == encode.MP_EXPERIMENTER:
             return self._monitor(request, xid)
         if kind == encode.MP_FLOW:
-            entries = [self._flow_stats(entry, now_s) for entry in self.flows.values()]
+            entries = [
+                self._flow_stats(entry, now_s)
+                for entry in self.flows.values()
+                if request[16] in (0xFF, entry.table)
+            ]
         elif kind == encode.MP_GROUP_DESC:
             entries = [
                 pack("!HBxI", 8 + len(buckets), 0, group_id) + buckets
@@ -375,7 +385,7 @@ class FakeSwitch:
             0,
             entry.cookie,
             entry.packets,
-            entry.packets * 60,
+            entry.octets,
         )
         return fixed + body
 
@@ -416,7 +426,10 @@ def _flow_removed(entry: Entry, why: int) -> bytes:
     priority = entry.add[30:32]
     timeouts = pack("!HH", entry.idle_timeout_s, entry.hard_timeout_s)
     body = pack("!Q", entry.cookie) + priority + bytes((why, entry.table)) + bytes(8) + timeouts
-    return encode.message(encode.FLOW_REMOVED, 0, body + bytes(16) + encode.encode_match(()))
+    match_size = int.from_bytes(entry.add[50:52], "big")
+    terms = entry.add[48 : 48 + match_size + -match_size % 8]
+    counted = pack("!QQ", entry.packets, entry.octets)
+    return encode.message(encode.FLOW_REMOVED, 0, body + counted + terms)
 
 
 def _updates(xid: int, body: bytes) -> bytes:
