@@ -14,6 +14,7 @@ from controller.api.app import Api
 from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
 from controller.store.committer import Committer
 from controller.store.sqlite import SqliteStore
+from tests.api import described
 from topology.draft import Draft
 from topology.errors import Conflict
 from topology.model import Change, Fact, LearnedMac, Put, Topology
@@ -129,10 +130,10 @@ class Client:
             if content_type is not None:
                 request.headers["Content-Type"] = content_type
         response = request.get_response(self._api)
-        self._check(method, response)
+        self._check(method, request.environ["PATH_INFO"], response)
         return response
 
-    def _check(self, method: str, response: Response) -> None:
+    def _check(self, method: str, path: str, response: Response) -> None:
         assert response.status_int != 500, response.text
         if method == "HEAD":
             assert response.body == b""
@@ -144,10 +145,10 @@ class Client:
             assert ("errors" in problem) == (response.status_int == 422)
             for error in problem.get("errors", ()):
                 assert error.keys() == {"field", "reason"}
-        else:
-            assert response.content_type == "application/json"
-            if method in ("POST", "PUT", "DELETE"):
-                assert response.json_body["applied"].keys() == {"hosts", "of"}
+        elif method in ("POST", "PUT", "DELETE"):
+            assert response.json_body["applied"].keys() == {"hosts", "of"}
+        if method != "HEAD":
+            described.check(self._api, method, path, response)
 
     def get(self, path: str) -> Response:
         return self("GET", path)
