@@ -34,7 +34,7 @@ _ABOUT: Final = """\
 Facts in (hosts, networks, VMs), flows out. A write answers when it is durable; its answer says on \
 how many of the connected hosts concerned it is confirmed by barrier.
 
-Where a reader may be sent another way: a path takes the methods that are listed here (and HEAD \
+A path takes the methods that are listed here (and HEAD \
 where GET is); others are answered 405 with `Allow`. Unknown fields and query parameters are \
 refused. A PUT may repeat what its path says. Rules that need the facts (a host must be known, a \
 gateway must lie in a subnet) are told in the texts, not in the schemas."""
@@ -49,8 +49,6 @@ _ERRORS: Final = {
     422: "An unknown field, a wrong type, or a value that cannot be: errors names each",
     503: "Not ready yet, or the store takes no writes now; nothing was changed",
 }
-_LINK_FIELDS: Final = {"host": "dpid", "ip": "vtep"}
-"""Where an answer names a part of a path otherwise than the path does."""
 
 
 class Routed(Protocol):
@@ -286,24 +284,13 @@ def _links(
     fields = getattr(said.answer, "__annotations__", {})
     for target in routes:
         names = _NAMES.findall(target.path)
-        if method == "PUT" and target.path == route.path:
+        if method == "PUT" and target.path.startswith(route.path):
             values = {name: f"$request.path.{name}" for name in names}
-        elif names and _NAMES.sub("", target.path).rstrip("/") == route.path:
-            body = "$response.body#/items/0/" if said.paged else "$response.body#/"
-            fitting = {name: _field_of(name, fields) for name in names}
-            if None in fitting.values():
-                continue
-            values = {name: f"{body}{found}" for name, found in fitting.items()}
+        elif method == "POST" and names and _NAMES.sub("", target.path).rstrip("/") == route.path:
+            values = {name: f"$response.body#/{name}" for name in names if name in fields}
         else:
             continue
         for handler in target.methods.values():
-            if described(handler) is not None and (target, handler) != (route, method):
+            if len(values) == len(names) and described(handler) is not None:
                 name = operation_id(handler)
                 yield name, {"operationId": name, "parameters": values}
-
-
-def _field_of(name: str, fields: Mapping[str, object]) -> str | None:
-    for field in (name, _LINK_FIELDS.get(name)):
-        if field in fields:
-            return field
-    return None

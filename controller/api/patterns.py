@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from topology.model import NAME_PATTERN
+
 _OCTET: Final = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _FIRST: Final = "(22[0-3]|2[01][0-9]|12[0-689]|1[013-9][0-9]|[1-9][0-9]?)"
 """The first octet of a station's address: neither 0, loopback, nor group (RFC 1122, 3.2.1.3)."""
@@ -73,5 +75,7 @@ IP: Final = _whole(f"{_V4}|{_V6}")
 SUBNET: Final = _whole(f"{_v4_prefixes()}|{_v6_prefixes()}")
 V4_SUBNET: Final = r"^[0-9]+\."
 REMOTE: Final = _whole(f"flow|{_V4}")
-PRINTABLE: Final = r"^( |[^\p{C}\p{Z}])+$"
-"""What Python calls printable: no control, format, private or unassigned character."""
+PRINTABLE: Final = _whole(
+    # JSON and most engines of patterns have no lone surrogates to speak of.
+    NAME_PATTERN.replace("\ud800-\udfff", "")
+)

@@ -50,7 +50,8 @@ def show(call: Call) -> Response:
 def put(call: Call) -> Response:
     """Declare a host, or correct what is known of it; what was observed of it stays."""
     call.allow_only_wait()
-    dpid = call.path_dpid() or _known_dpid(call)
+    named = call.path_dpid()
+    dpid = _known_dpid(call) if named is None else named
     body = read(HostBody, call.body())
     agree("dpid", body.dpid, dpid, "host")
     remotes = body.remotes()

@@ -69,9 +69,9 @@ def _host_name(text: str) -> str:
 
 
 def _port_name(text: str) -> str:
-    if not 0 < len(text) <= _PORT_NAME_MAX_CHARS or not text.isprintable():
+    if len(text) > _PORT_NAME_MAX_CHARS:
         raise InvalidValue("name", f"must have 1 to {_PORT_NAME_MAX_CHARS} printable characters")
-    return text
+    return _name(text)
 
 
 def _remote(text: str) -> Remote:
