@@ -66,7 +66,7 @@ def _contents(document: Node) -> Iterator[str]:
 
 
 def _operations(document: Node, tag: str) -> Iterator[tuple[str, str, Node]]:
-    for path, methods in document["paths"].items():
+    for path, methods in {**document["paths"], **document["x-streams"]}.items():
         for method, operation in methods.items():
             if operation["tags"] == [tag]:
                 yield path, method.upper(), operation

@@ -14,9 +14,14 @@ from controller.api import shapes
 from controller.api.bodies import BATCH_MAX_BYTES, ONE_MAX_BYTES
 from controller.api.described import JSON, PATH, WAIT, Described, Parameter, described
 from controller.api.paging import CURSOR_PATTERNS, LIMIT_DEFAULT, LIMIT_MAX
+from controller.api.planned import DESCRIPTIONS
 from topology.types import Vni
 
 Node = dict[str, Any]
+
+EVENT_STREAM: Final = "text/event-stream"
+"""Answers without an end: under ``x-streams``, since OpenAPI 3.1 has no words for them, and what
+calls every path would wait for ever."""
 
 _PROBLEM: Final = "application/problem+json"
 _NAMES: Final = re.compile(r"\{([a-z]+)\}")
@@ -28,6 +33,7 @@ _TAGS: Final = {
     "vteps": "Foreign VTEPs: tunnel endpoints that do not connect here",
     "vips": "Virtual IPs, shared by several VMs",
     "seen": "What happens, what it saves, and what is wrong",
+    "facts": "All facts as a whole",
     "controller": "The controller itself",
 }
 _ABOUT: Final = """\
@@ -111,14 +117,16 @@ def build(routes: Iterable[Routed], version: str, *, secured: bool) -> Node:
         (route, method, handler, said)
         for route in routes
         for method, handler in route.methods.items()
-        if (said := described(handler)) is not None
+        if (said := said_of(route, method, handler)) is not None
     ]
     components = _Components(said for *_rest, said in found)
     paths: dict[str, Node] = {}
+    streams: dict[str, Node] = {}
     for route, method, handler, said in found:
         operation = _operation(route, handler, said, components, secured)
         _add_links(operation, route, method, said, routes)
-        paths.setdefault(route.path, {})[method.lower()] = operation
+        there = streams if said.media_type == EVENT_STREAM else paths
+        there.setdefault(route.path, {})[method.lower()] = operation
     document: Node = {
         "openapi": "3.1.0",
         "info": {"title": "vxlan-l2", "version": version, "description": _ABOUT},
@@ -129,6 +137,7 @@ def build(routes: Iterable[Routed], version: str, *, secured: bool) -> Node:
             if any(said.tag == name for *_rest, said in found)
         ],
         "paths": paths,
+        "x-streams": streams,
         "components": {"schemas": dict(sorted(components.schemas.items()))},
     }
     if secured:
@@ -137,6 +146,11 @@ def build(routes: Iterable[Routed], version: str, *, secured: bool) -> Node:
         }
         document["security"] = [{"token": []}]
     return document
+
+
+def said_of(route: Routed, method: str, handler: Any) -> Described | None:
+    """What is said of a handler: right above it, or in ``planned``."""
+    return described(handler) or DESCRIPTIONS.get((method, route.path))
 
 
 def _operation(
@@ -153,8 +167,10 @@ def _operation(
     parameters = list(_parameters(route, said))
     if parameters:
         operation["parameters"] = parameters
-    if said.body is not None:
-        content: Node = {JSON: {"schema": components.body(said.body)}}
+    if said.body is not None or said.bodies:
+        content: Node = {}
+        if said.body is not None:
+            content[JSON] = {"schema": components.body(said.body)}
         for media_type, what in said.bodies.items():
             content[media_type] = {"schema": {"description": what}}
         operation["requestBody"] = {"required": True, "content": content}
@@ -260,7 +276,7 @@ def _statuses(route: Routed, said: Described, secured: bool) -> set[int]:
         found.add(401)
     if "{" in route.path:
         found.add(404)
-    if said.body is not None:
+    if said.body is not None or said.bodies:
         found |= {413, 415}
     if said.writes:
         found.add(409)
@@ -290,7 +306,7 @@ def _links(
             values = {name: f"$response.body#/{name}" for name in names if name in fields}
         else:
             continue
-        for handler in target.methods.values():
-            if len(values) == len(names) and described(handler) is not None:
+        for verb, handler in target.methods.items():
+            if len(values) == len(names) and said_of(target, verb, handler) is not None:
                 name = operation_id(handler)
                 yield name, {"operationId": name, "parameters": values}

@@ -22,7 +22,8 @@ def check(api: Api, method: str, path: str, response: Response) -> None:
     if route is None or method not in route.methods:
         assert response.status_int in (401, 404, 405), response.text
         return
-    operation = _document()["paths"][route.path][method.lower()]
+    document = _document()
+    operation = {**document["paths"], **document["x-streams"]}[route.path][method.lower()]
     said = operation["responses"].get(str(response.status_int))
     assert said is not None, f"{method} {route.path} does not say that it can be {response.status}"
     content = said["content"].get(response.content_type)
