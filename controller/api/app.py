@@ -150,7 +150,7 @@ class Api:
         except VxlanError as error:
             return problem_response(problem_of(error))
         except Exception:
-            _LOG.exception("%s failed", request.method)
+            _LOG.exception("%s %r failed", request.method, request.environ.get("PATH_INFO"))
             return problem_response(Problem(500, "the controller's log has the details"))
 
     def _route(self, request: Request) -> Response:

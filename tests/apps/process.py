@@ -94,7 +94,7 @@ def running(
     log = directory / "controller.log"
     with log.open("ab") as output:
         child = subprocess.Popen(
-            [argv[0], *listen, f"--wsapi-port={rest_port}", *more, *argv[1:]],
+            [argv[0], *more, *listen, f"--wsapi-port={rest_port}", *argv[1:]],
             cwd=directory,
             env=environ,
             stdout=output,
