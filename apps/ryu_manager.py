@@ -13,6 +13,7 @@ import os
 import resource
 import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,6 +45,9 @@ def vxlan_l2() -> None:
 
     It needs no checkout: the app is the one that is installed with the command.
     """
+    if sys.argv[1:] == ["--version"]:
+        print(f"vxlan-l2 {version('vxlan-l2')}")
+        return
     sys.argv.append("apps.vxlan_l2")
     main()
 
