@@ -28,6 +28,9 @@ OPTIONS = [
     cfg.StrOpt("api_token", secret=True, help="bearer token that REST calls must present"),
     cfg.StrOpt("api_token_file", help="a file whose first line is that token"),
     cfg.BoolOpt("api_open", default=False, help="serve REST beyond loopback without a token"),
+    cfg.StrOpt(
+        "log_format", default="text", choices=["text", "json"], help="lines of the log: text, json"
+    ),
 ]
 KNOWN = sorted(option.name for option in OPTIONS)
 
@@ -36,9 +39,14 @@ class CannotStart(VxlanError):
     """What the operator set cannot be meant."""
 
 
+def register(conf: cfg.ConfigOpts) -> None:
+    """Make our options known; again is no harm."""
+    conf.register_opts(OPTIONS, group=GROUP)
+
+
 def check(conf: cfg.ConfigOpts, environ: Mapping[str, str]) -> None:
     """Register our options; CannotStart for a value that is none, or a name nobody knows."""
-    conf.register_opts(OPTIONS, group=GROUP)
+    register(conf)
     for reason in (*_unknown_in_files(conf), *_unknown_in(environ)):
         raise CannotStart(reason)
     for name in KNOWN:

@@ -13,8 +13,9 @@ import os
 import resource
 import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def main() -> None:
@@ -35,8 +36,20 @@ def main() -> None:
     _allow_many_files()
     from ryu.cmd import manager
 
-    _stamp_log_lines(manager)
+    _shape_log_lines(manager)
     sys.exit(_run(manager))
+
+
+def vxlan_l2() -> None:
+    """The ``vxlan-l2`` command: this project's app, and those that are named besides.
+
+    It needs no checkout: the app is the one that is installed with the command.
+    """
+    if sys.argv[1:] == ["--version"]:
+        print(f"vxlan-l2 {version('vxlan-l2')}")
+        return
+    sys.argv.append("apps.vxlan_l2")
+    main()
 
 
 def _allow_many_files() -> None:
@@ -46,23 +59,32 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _stamp_log_lines(manager: object) -> None:
-    """Time and level before each line of the log, also before Ryu has set it up."""
-    stamp = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+def _shape_log_lines(manager: object) -> None:
+    """Time and level before each line of the log, or JSON; also before Ryu has set it up."""
+    from apps import logs, options
+
     log = manager.log  # type: ignore[attr-defined]
     init = log.init_log
 
-    def stamp_all() -> None:
+    def shape(log_format: str) -> None:
         for handler in logging.getLogger().handlers:
-            handler.setFormatter(stamp)
+            handler.setFormatter(logs.formatter(log_format))
 
     def init_log() -> None:
         init()
         if not log.CONF.log_config_file:
-            stamp_all()
+            shape(_log_format(log.CONF))
 
-    stamp_all()
+    options.register(log.CONF)
+    shape("text")
     log.init_log = init_log
+
+
+def _log_format(conf: Any) -> str:
+    """What is asked for; text if that is nonsense, which the app refuses with a sentence."""
+    with contextlib.suppress(ValueError):
+        return str(conf.vxlan.log_format)
+    return "text"
 
 
 def _run(manager: object) -> object:

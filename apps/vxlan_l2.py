@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
+import eventlet
 from ryu import cfg as ryu_cfg
 from ryu.app.wsgi import WSGIApplication
 from ryu.base import app_manager
@@ -18,6 +19,8 @@ from ryu.controller.handler import MAIN_DISPATCHER, set_ev_cls
 from ryu.ofproto import ofproto_v1_3
 
 from apps import options, rest
+from apps.notify import Notifier
+from apps.shutdown import end_politely
 from controller.api.app import Api
 from controller.bridges import PortNames
 from controller.engine import Settings
@@ -128,10 +131,20 @@ class VxlanL2(app_manager.RyuApp):
         LOG.info("OpenFlow: %s%s", _address(openflow), "" if tls is None else " (TLS)")
         wanted = "wants a token" if token else "no token: open to whoever reaches it"
         LOG.info("REST: http://%s (%s)", _address(web), wanted)
+        self._notifier = Notifier()
+        eventlet.spawn(self._notifier.beat_for_ever, self._runtime.ready, self._in_short)
+        end_politely()
+
+    def _in_short(self) -> str:
+        """One line for ``systemctl status``."""
+        connected, known = len(self._runtime.engine.replicas), len(self._runtime.topology.hosts)
+        vms = len(self._runtime.topology.vms)
+        return f"{connected} of {known} hosts connected, {vms} VMs registered"
 
     @set_ev_cls(ofp_event.EventOFPStateChange, MAIN_DISPATCHER)
     def _state_changed(self, event: Any) -> None:
         """Nothing to do: naming an OpenFlow event makes Ryu start its OpenFlow service."""
 
     def close(self) -> None:
+        self._notifier.stopping()
         self._runtime.stop()

@@ -8,6 +8,7 @@ both are kept in the index and the smallest key is the one that counts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -38,13 +39,23 @@ _PLACELESS: Final = (None, None, ())
 _NO_KEYS: Final[SortedKeys[MacKey]] = SortedKeys()
 
 
+NAME_PATTERN: Final = (
+    "[^\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e"
+    "\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0001\U000e0020-\U000e007f]+"
+)
+"""Names have no control, format or surrogate characters, and no space but the usual one."""
+_NAME: Final = re.compile(NAME_PATTERN)
+
+
 def check_name(name: str | None, where: str = "name") -> None:
     """Refuse an empty, over-long or unprintable name."""
     if name is None:
         return
     if not name or len(name) > NAME_MAX_CHARS:
         raise InvalidValue(where, f"must have 1 to {NAME_MAX_CHARS} characters")
-    if not name.isprintable():
+    if not name.isprintable() and not _NAME.fullmatch(name):
         raise InvalidValue(where, "must be printable")
 
 

@@ -7,11 +7,14 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from webob import Request, Response
 
 from controller.api import (
+    docs,
+    openapi,
     resources_batch,
     resources_doctor,
     resources_events,
@@ -26,9 +29,11 @@ from controller.api import (
     resources_vips,
     resources_vms,
     resources_vteps,
+    shapes,
 )
 from controller.api.answers import answer
 from controller.api.call import Call
+from controller.api.described import Described, described
 from controller.api.problems import Problem, problem_of, problem_response
 from controller.service import Service
 from topology.errors import VxlanError
@@ -48,9 +53,13 @@ class Route:
     path: str
     methods: Mapping[str, Handler]
     parts: tuple[str, ...] = field(init=False)
+    public: bool = field(init=False)
+    """Whether it wants no token, and is answered before the controller is ready."""
 
     def __post_init__(self) -> None:
+        said = [described(handler) for handler in self.methods.values()]
         object.__setattr__(self, "parts", tuple(self.path.split("/")))
+        object.__setattr__(self, "public", any(each is not None and each.public for each in said))
 
     def match(self, parts: list[str]) -> dict[str, str] | None:
         """The variable parts by name, None when the path is another; none may be empty."""
@@ -132,6 +141,14 @@ class Api:
         self._service = service
         self._version = service.measures().version = version
         self._token = None if token is None else token.encode("utf-8")
+        self.routes: Final = (
+            *ROUTES,
+            Route("/healthz", {"GET": self._healthz}),
+            Route("/readyz", {"GET": self._readyz}),
+            Route("/openapi.json", {"GET": self._openapi}),
+            Route("/docs", {"GET": self._docs}),
+            Route("/static/docs.css", {"GET": self._docs_style}),
+        )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         began_s = time.monotonic()
@@ -153,30 +170,57 @@ class Api:
         except VxlanError as error:
             return problem_response(problem_of(error))
         except Exception:
-            _LOG.exception("%s failed", request.method)
+            _LOG.exception("%s %r failed", request.method, request.environ.get("PATH_INFO"))
             return problem_response(Problem(500, "the controller's log has the details"))
 
     def _route(self, request: Request) -> Response:
         path = _path(request)
-        if path in ("/healthz", "/readyz"):
-            _handler(Route(path, {"GET": lambda _call: Response()}), request)
-            return self._healthz() if path == "/healthz" else self._readyz()
-        self._authorize(request)
         parts = path.split("/")
-        for route in ROUTES:
-            found = route.match(parts)
-            if found is not None:
-                handler = _handler(route, request)
-                self._check_ready()
-                return handler(Call(self._service, request, found))
-        raise Problem(404, f"there is no {path!r}")
+        route, found = next(
+            ((each, found) for each in self.routes if (found := each.match(parts)) is not None),
+            (None, {}),
+        )
+        if route is None or not route.public:
+            self._authorize(request)
+        if route is None:
+            raise Problem(404, f"there is no {path!r}")
+        handler = _handler(route, request)
+        if not route.public:
+            self._check_ready()
+        return handler(Call(self._service, request, found))
 
-    def _healthz(self) -> Response:
+    @Described("controller", shapes.Health, public=True)
+    def _healthz(self, _call: Call) -> Response:
+        """Whether the process is alive."""
         return answer({"status": "alive", "version": self._version})
 
-    def _readyz(self) -> Response:
+    @Described("controller", shapes.Health, public=True, errors=(503,))
+    def _readyz(self, _call: Call) -> Response:
+        """Whether the store is loaded and switches can connect."""
         self._check_ready()
         return answer({"status": "ready", "version": self._version})
+
+    @cached_property
+    def _document(self) -> openapi.Node:
+        return openapi.build(self.routes, self._version, secured=self._token is not None)
+
+    @Described("controller", dict[str, Any])
+    def _openapi(self, call: Call) -> Response:
+        """This description."""
+        call.allow_query()
+        return answer(self._document)
+
+    @Described("controller", media_type="text/html")
+    def _docs(self, call: Call) -> Response:
+        """This description, for people."""
+        call.allow_query()
+        return docs.page(self._document)
+
+    @Described("controller", media_type="text/css")
+    def _docs_style(self, call: Call) -> Response:
+        """The layout of that page."""
+        call.allow_query()
+        return docs.style()
 
     def _check_ready(self) -> None:
         if not self._service.ready():

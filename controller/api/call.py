@@ -18,7 +18,7 @@ from topology.types import Dpid, Ip, Mac, Vni, VtepIp
 
 WAIT_MAX_S: Final = 60.0
 
-_NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_NUMBER: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _VNI: Final = re.compile(r"0|[1-9][0-9]{0,7}", re.ASCII)
 _FULL_DPID: Final = re.compile(r"[0-9a-fA-F]{16}")
 _QUERY_MAX_FIELDS: Final = 32
@@ -67,7 +67,7 @@ class Call:
         if text is None:
             return None
         wait_s = float(text) if _NUMBER.fullmatch(text) else math.inf
-        if wait_s > WAIT_MAX_S:
+        if not 0 <= wait_s <= WAIT_MAX_S:
             raise invalid("wait", f"{text!r} is not a number of seconds from 0 to {WAIT_MAX_S:g}")
         return wait_s
 

@@ -10,10 +10,13 @@ import eventlet
 from pydantic import ValidationError
 from webob import Response
 
+from controller.api import shapes
 from controller.api.answers import written
+from controller.api.bodies import MSGPACK, NDJSON
 from controller.api.call import Call
+from controller.api.described import Described
 from controller.api.problems import FieldError, Problem, invalid_fields, problem_of
-from controller.api.schemas import VmParts, field_errors, read_vms
+from controller.api.schemas import VmBody, VmParts, field_errors, read_vms
 from topology.draft import Draft
 from topology.errors import InvalidValue, VxlanError
 from topology.model import Vm
@@ -25,6 +28,14 @@ ERRORS_MAX: Final = 100
 _AT_ONCE: Final = 200  # items, one or two milliseconds
 
 
+@Described(
+    "vms",
+    shapes.WrittenBatch,
+    body=list[VmBody],
+    bodies={NDJSON: "one VM a line", MSGPACK: "the same array as MessagePack"},
+    writes=True,
+    creates=True,
+)
 def create(call: Call) -> Response:
     """Register VMs; one that cannot be makes the whole batch fail, and is named by its index."""
     call.allow_only_wait()

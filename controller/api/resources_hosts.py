@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from webob import Response
 
+from controller.api import shapes
 from controller.api.answers import answer, written
 from controller.api.call import Call
+from controller.api.described import DPID_PATH, Described
 from controller.api.paging import page, page_of
 from controller.api.problems import agree, invalid
 from controller.api.schemas import HostBody, read
@@ -18,25 +20,38 @@ from topology.model import Host
 from topology.types import Dpid
 
 
+@Described("hosts", shapes.Host, paged=1)
 def index(call: Call) -> Response:
+    """The hosts: connected, declared, or known from before."""
     call.allow_query("limit", "cursor")
     topology = call.service.topology
 
-    def show(dpid: int) -> dict[str, object]:
+    def show(dpid: int) -> shapes.Host:
         return _shown(call, topology.hosts[dpid])
 
     return page(call, topology.keys_of_hosts(), show, parts=1)
 
 
+@Described("hosts", shapes.Host)
 def show(call: Call) -> Response:
+    """One host as it stands."""
     call.allow_query()
     return answer(_shown(call, _named(call)))
 
 
+@Described(
+    "hosts",
+    shapes.WrittenHost,
+    path={"host": DPID_PATH},
+    body=HostBody,
+    writes=True,
+    creates=True,
+)
 def put(call: Call) -> Response:
     """Declare a host, or correct what is known of it; what was observed of it stays."""
     call.allow_only_wait()
-    dpid = call.path_dpid() or _known_dpid(call)
+    named = call.path_dpid()
+    dpid = _known_dpid(call) if named is None else named
     body = read(HostBody, call.body())
     agree("dpid", body.dpid, dpid, "host")
     remotes = body.remotes()
@@ -56,6 +71,7 @@ def put(call: Call) -> Response:
     )
 
 
+@Described("hosts", shapes.ForgottenHost, writes=True)
 def delete(call: Call) -> Response:
     """Forget a host that is gone."""
     call.allow_only_wait()
@@ -75,12 +91,14 @@ def delete(call: Call) -> Response:
     return written(call, ticket, lambda: {"dpid": str(dpid), "name": host.name, "vtep": vtep})
 
 
+@Described("hosts", shapes.Flow, paged=1)
 def flows(call: Call) -> Response:
     """What the host's bridge should hold."""
     call.allow_query("limit", "cursor")
     return page_of(call, call.service.flows(_named(call).dpid), show_flow)
 
 
+@Described("hosts", shapes.Diff, errors=(409,))
 def diff(call: Call) -> Response:
     """What the host's bridge should hold against what it does hold."""
     call.allow_query()
@@ -94,7 +112,7 @@ def diff(call: Call) -> Response:
     )
 
 
-def _shown(call: Call, host: Host) -> dict[str, object]:
+def _shown(call: Call, host: Host) -> shapes.Host:
     vms = len(call.service.topology.vms_on(host.dpid))
     return show_host(host, call.service.host_status(host.dpid), vms)
 

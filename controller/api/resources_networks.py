@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from webob import Response
 
+from controller.api import shapes
 from controller.api.answers import answer, written
 from controller.api.call import Call
+from controller.api.described import Described
 from controller.api.paging import page
 from controller.api.problems import agree
 from controller.api.schemas import NetworkBody, read
@@ -15,17 +17,21 @@ from topology.errors import NotFound
 from topology.model import Network
 
 
+@Described("networks", shapes.Network, paged=1)
 def index(call: Call) -> Response:
+    """The networks, by VNI; 0 is there from the start."""
     call.allow_query("limit", "cursor")
     topology = call.service.topology
 
-    def show(vni: int) -> dict[str, object]:
+    def show(vni: int) -> shapes.Network:
         return show_network(topology.networks[vni])
 
     return page(call, topology.keys_of_networks(), show, parts=1)
 
 
+@Described("networks", shapes.Network)
 def show(call: Call) -> Response:
+    """One network."""
     call.allow_query()
     vni = call.path_vni()
     network = call.service.topology.networks.get(vni)
@@ -34,6 +40,7 @@ def show(call: Call) -> Response:
     return answer(show_network(network))
 
 
+@Described("networks", shapes.WrittenNetwork, body=NetworkBody, writes=True, creates=True)
 def put(call: Call) -> Response:
     """Make a network or change its policy; what is left out has its default."""
     call.allow_only_wait()
@@ -56,7 +63,9 @@ def put(call: Call) -> Response:
     )
 
 
+@Described("networks", shapes.WrittenNetwork, writes=True)
 def delete(call: Call) -> Response:
+    """Delete a network that nothing names any more."""
     call.allow_only_wait()
     vni = call.path_vni()
 

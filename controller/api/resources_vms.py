@@ -6,8 +6,10 @@ from collections.abc import Collection
 
 from webob import Response
 
+from controller.api import shapes
 from controller.api.answers import answer, written
 from controller.api.call import Call
+from controller.api.described import HOST, IP_QUERY, NAME, VNI, Described
 from controller.api.paging import page
 from controller.api.problems import agree
 from controller.api.schemas import VmBody, VmPutBody, read
@@ -19,12 +21,13 @@ from topology.sorted_keys import Listing, SortedKeys
 from topology.types import Ip, Location
 
 
+@Described("vms", shapes.Vm, paged=2, query=(VNI, HOST, IP_QUERY, NAME))
 def index(call: Call) -> Response:
     """VMs, all or those that fit every filter."""
     call.allow_query("vni", "host", "ip", "name", "limit", "cursor")
     topology = call.service.topology
 
-    def show(key: MacKey) -> dict[str, object]:
+    def show(key: MacKey) -> shapes.Vm:
         return show_vm(topology.vms[key])
 
     return page(call, _filtered(call, topology), show, parts=2)
@@ -72,7 +75,9 @@ def _host(call: Call, topology: Topology) -> Location | None:
     return place
 
 
+@Described("vms", shapes.Vm)
 def show(call: Call) -> Response:
+    """One registered VM."""
     call.allow_query()
     key = (call.path_vni(), call.path_mac())
     vm = call.service.topology.vms.get(key)
@@ -81,6 +86,7 @@ def show(call: Call) -> Response:
     return answer(show_vm(vm))
 
 
+@Described("vms", shapes.WrittenVm, body=VmBody, writes=True, creates=True)
 def create(call: Call) -> Response:
     """Register a VM; the same again is no error."""
     call.allow_only_wait()
@@ -100,6 +106,7 @@ def create(call: Call) -> Response:
     )
 
 
+@Described("vms", shapes.WrittenVm, body=VmPutBody, writes=True, creates=True)
 def put(call: Call) -> Response:
     """Register a VM, or change what the body names of it: another host alone is a move."""
     call.allow_only_wait()
@@ -123,7 +130,9 @@ def put(call: Call) -> Response:
     )
 
 
+@Described("vms", shapes.WrittenVm, writes=True)
 def delete(call: Call) -> Response:
+    """Take a VM's registration away; from then on it is learned like any other."""
     call.allow_only_wait()
     vni, mac = call.path_vni(), call.path_mac()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from webob import Response
 
+from controller.api import shapes
 from controller.api.answers import answer, written
 from controller.api.call import Call
+from controller.api.described import VTEP_PATH, Described
 from controller.api.paging import page
 from controller.api.problems import agree
 from controller.api.schemas import VtepBody, read
@@ -15,17 +17,21 @@ from topology.errors import NotFound
 from topology.model import Vtep
 
 
+@Described("vteps", shapes.Vtep, paged=1)
 def index(call: Call) -> Response:
+    """The foreign VTEPs."""
     call.allow_query("limit", "cursor")
     topology = call.service.topology
 
-    def show(ip: int) -> dict[str, object]:
+    def show(ip: int) -> shapes.Vtep:
         return _shown(call, topology.vteps[ip])
 
     return page(call, topology.keys_of_vteps(), show, parts=1)
 
 
+@Described("vteps", shapes.Vtep, path={"ip": VTEP_PATH})
 def show(call: Call) -> Response:
+    """One foreign VTEP."""
     call.allow_query()
     ip = call.path_vtep()
     vtep = call.service.topology.vteps.get(ip)
@@ -34,6 +40,14 @@ def show(call: Call) -> Response:
     return answer(_shown(call, vtep))
 
 
+@Described(
+    "vteps",
+    shapes.WrittenVtep,
+    path={"ip": VTEP_PATH},
+    body=VtepBody,
+    writes=True,
+    creates=True,
+)
 def put(call: Call) -> Response:
     """Declare a foreign VTEP or change what it has; what is left out has its default."""
     call.allow_only_wait()
@@ -55,14 +69,16 @@ def put(call: Call) -> Response:
     )
 
 
+@Described("vteps", shapes.WrittenVtep, path={"ip": VTEP_PATH}, writes=True)
 def delete(call: Call) -> Response:
+    """Forget a foreign VTEP that no VM is behind any more."""
     call.allow_only_wait()
     ip = call.path_vtep()
     vtep, ticket = call.service.commit(lambda draft: draft.remove_vtep(ip))
     return written(call, ticket, lambda: _shown(call, vtep))
 
 
-def _shown(call: Call, vtep: Vtep) -> dict[str, object]:
+def _shown(call: Call, vtep: Vtep) -> shapes.Vtep:
     topology = call.service.topology
     vms, learned = topology.vms_on(vtep.location), topology.learned_on(vtep.location)
     return show_vtep(vtep, len(vms), len(learned))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from controller.api.patterns import V4_SUBNET
 from controller.api.problems import FieldError, invalid_fields
 from controller.api.values import (
     DpidText,
@@ -16,11 +17,14 @@ from controller.api.values import (
     HostRef,
     HostRefs,
     IpText,
+    LeaseNumber,
     MacText,
+    MtuNumber,
     NameText,
     PortNameText,
     RemoteText,
     SubnetText,
+    V4Text,
     VlanNumber,
     VniNumber,
     VtepText,
@@ -37,6 +41,32 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+_IN_PATH: Final[Any] = Field(
+    None,
+    description="as the path has it, if it is said at all",
+    json_schema_extra={"readOnly": True},
+)
+
+_NETWORK_RULES: Final[dict[str, JsonValue]] = {
+    "allOf": [
+        {
+            "not": {
+                "required": ["port_security", "follow_moves"],
+                "properties": {"port_security": {"const": True}, "follow_moves": {"const": True}},
+            }
+        },
+        {
+            "if": {"required": ["dhcp"], "properties": {"dhcp": {"const": True}}},
+            "then": {
+                "required": ["subnets"],
+                "properties": {"subnets": {"contains": {"pattern": V4_SUBNET}}},
+            },
+        },
+    ]
+}
+"""What topology.model.Network demands of several fields, as far as a schema can say it."""
+
+
 class TunnelPortBody(_Body):
     """What is at the other end of a tunnel port, where probes cannot tell or are wrong."""
 
@@ -45,9 +75,12 @@ class TunnelPortBody(_Body):
 
 
 class HostBody(_Body):
-    """A host as declared; what is left out is observed instead."""
+    """A host as declared; what is left out is observed instead.
 
-    dpid: DpidText | None = None
+    Names and VTEPs are of one host each, and a port is named once.
+    """
+
+    dpid: DpidText | None = _IN_PATH
     name: HostNameText | None = None
     vtep: VtepText | None = None
     tunnel_ports: list[TunnelPortBody] = []
@@ -61,9 +94,14 @@ class HostBody(_Body):
 
 
 class NetworkBody(_Body):
-    """A network, but for the VNI, which the path has; it may be said again."""
+    """A network, but for the VNI, which the path has; it may be said again.
 
-    vni: VniNumber | None = None
+    A gateway lies in one of the IPv4 subnets; hosts are known ones.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_NETWORK_RULES)
+
+    vni: VniNumber | None = _IN_PATH
     name: NameText | None = None
     vlan: VlanNumber | None = None
     unknown_unicast: Policy = "flood"
@@ -78,10 +116,10 @@ class NetworkBody(_Body):
     hosts: HostRefs = []
     follow_moves: bool = False
     dhcp: bool = False
-    gateway: IpText | None = None
-    dns: list[IpText] = []
-    mtu: int = 1450
-    lease_s: int = 86400
+    gateway: V4Text | None = None
+    dns: list[V4Text] = []
+    mtu: MtuNumber = 1450
+    lease_s: LeaseNumber = 86400
 
     def fact(self, vni: Vni) -> Network:
         """The network but for its hosts, which only a draft can tell."""
@@ -117,7 +155,7 @@ class NetworkBody(_Body):
 class VtepBody(_Body):
     """A foreign VTEP, but for its address, which the path has; it may be said again."""
 
-    vtep: VtepText | None = None
+    vtep: VtepText | None = _IN_PATH
     name: HostNameText | None = None
     vnis: list[VniNumber]
     learning: bool = True
@@ -132,9 +170,9 @@ class VtepBody(_Body):
 class VipBody(_Body):
     """A virtual IP, but for what the path has; it may be said again."""
 
-    vni: VniNumber | None = None
-    ip: IpText | None = None
-    macs: list[MacText]
+    vni: VniNumber | None = _IN_PATH
+    ip: IpText | None = _IN_PATH
+    macs: Annotated[list[MacText], Field(json_schema_extra={"minItems": 1})]
     name: NameText | None = None
 
     def fact(self, vni: Vni, ip: Ip) -> Vip:
@@ -155,7 +193,7 @@ class _VmParts(_Body):
 
 
 class VmBody(_VmParts):
-    """A VM to be registered."""
+    """A VM to be registered: in a network that exists, on a known host or foreign VTEP."""
 
     mac: MacText
     vni: VniNumber = Vni(0)
@@ -185,8 +223,8 @@ class VmPutBody(_VmParts):
     What is left out of a change stays as it is, so that a move cannot lose addresses.
     """
 
-    mac: MacText | None = None
-    vni: VniNumber | None = None
+    mac: MacText | None = _IN_PATH
+    vni: VniNumber | None = _IN_PATH
 
     def changed(self, vni: Vni, mac: Mac, host: Location, there: Vm | None) -> Vm:
         wanted = self.made(vni, mac, host)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from controller.api import shapes
 from controller.service import FlowView, HostStatus
 from topology.model import Host, LearnedMac, Network, Vip, Vm, Vtep
 from topology.types import Foreign
 
 
-def show_vm(vm: Vm) -> dict[str, object]:
+def show_vm(vm: Vm) -> shapes.Vm:
     return {
         "mac": str(vm.mac),
         "vni": int(vm.vni),
@@ -20,7 +21,7 @@ def show_vm(vm: Vm) -> dict[str, object]:
     }
 
 
-def show_network(network: Network) -> dict[str, object]:
+def show_network(network: Network) -> shapes.Network:
     return {
         "vni": int(network.vni),
         "name": network.name,
@@ -44,7 +45,7 @@ def show_network(network: Network) -> dict[str, object]:
     }
 
 
-def show_host(host: Host, status: HostStatus, vms: int) -> dict[str, object]:
+def show_host(host: Host, status: HostStatus, vms: int) -> shapes.Host:
     return {
         "dpid": str(host.dpid),
         "name": host.name,
@@ -63,20 +64,21 @@ def show_host(host: Host, status: HostStatus, vms: int) -> dict[str, object]:
     }
 
 
-def show_learned(entry: LearnedMac, now_s: float, timeout_s: float) -> dict[str, object]:
+def show_learned(entry: LearnedMac, now_s: float, timeout_s: float) -> shapes.LearnedMac:
     age_s = max(0.0, now_s - entry.seen_s)
-    return {
+    shown: shapes.LearnedMac = {
         "vni": int(entry.vni),
         "mac": str(entry.mac),
         "ips": [str(ip) for ip, _seen_s in sorted(entry.ips)],
-        "vtep" if isinstance(entry.host, Foreign) else "host": str(entry.host),
         "generation": entry.generation,
         "age_s": round(age_s, 3),
         "expires_in_s": round(max(0.0, timeout_s - age_s), 3),
     }
+    shown["vtep" if isinstance(entry.host, Foreign) else "host"] = str(entry.host)
+    return shown
 
 
-def show_vtep(vtep: Vtep, vms: int, learned: int) -> dict[str, object]:
+def show_vtep(vtep: Vtep, vms: int, learned: int) -> shapes.Vtep:
     return {
         "vtep": str(vtep.ip),
         "name": vtep.name,
@@ -87,7 +89,7 @@ def show_vtep(vtep: Vtep, vms: int, learned: int) -> dict[str, object]:
     }
 
 
-def show_vip(vip: Vip) -> dict[str, object]:
+def show_vip(vip: Vip) -> shapes.Vip:
     return {
         "vni": int(vip.vni),
         "ip": str(vip.ip),
@@ -97,7 +99,7 @@ def show_vip(vip: Vip) -> dict[str, object]:
     }
 
 
-def show_flow(flow: FlowView) -> dict[str, object]:
+def show_flow(flow: FlowView) -> shapes.Flow:
     return {
         "cookie": flow.cookie,
         "table": flow.table,

@@ -9,8 +9,17 @@ from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 from pydantic import GetPydanticSchema, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
+from controller.api.patterns import DPID, IP, IPV4, MAC, PRINTABLE, REMOTE, SUBNET
 from topology.errors import InvalidValue
-from topology.model import Everywhere, Remote, check_name
+from topology.model import (
+    LEASE_MAX_S,
+    LEASE_MIN_S,
+    MTU_MAX_BYTES,
+    MTU_MIN_BYTES,
+    Everywhere,
+    Remote,
+    check_name,
+)
 from topology.types import Dpid, Ip, Mac, Subnet, Vlan, Vni, VtepIp, shared_vni
 
 K = TypeVar("K", str, int)
@@ -60,9 +69,9 @@ def _host_name(text: str) -> str:
 
 
 def _port_name(text: str) -> str:
-    if not 0 < len(text) <= _PORT_NAME_MAX_CHARS or not text.isprintable():
+    if len(text) > _PORT_NAME_MAX_CHARS:
         raise InvalidValue("name", f"must have 1 to {_PORT_NAME_MAX_CHARS} printable characters")
-    return text
+    return _name(text)
 
 
 def _remote(text: str) -> Remote:
@@ -84,29 +93,56 @@ def _schema(**members: object) -> WithJsonSchema:
 
 
 NameText: TypeAlias = Annotated[
-    str, _from_text(_name), _schema(type="string", minLength=1, maxLength=255)
+    str,
+    _from_text(_name),
+    _schema(type="string", minLength=1, maxLength=255, pattern=PRINTABLE, examples=["web-1"]),
 ]
 HostNameText: TypeAlias = Annotated[
-    str, _from_text(_host_name), _schema(type="string", minLength=1, maxLength=255)
+    str,
+    _from_text(_host_name),
+    _schema(type="string", minLength=1, maxLength=255, pattern=PRINTABLE, examples=["compute-1"]),
 ]
 PortNameText: TypeAlias = Annotated[
-    str, _from_text(_port_name), _schema(type="string", minLength=1, maxLength=15)
+    str,
+    _from_text(_port_name),
+    _schema(type="string", minLength=1, maxLength=15, pattern=PRINTABLE, examples=["vxlan0"]),
 ]
-HostRef: TypeAlias = Annotated[str, _from_text(str), _schema(type="string")]
-DpidText: TypeAlias = Annotated[Dpid, _from_text(Dpid.parse), _schema(type="string")]
+HostRef: TypeAlias = Annotated[
+    str,
+    _from_text(str),
+    _schema(
+        type="string",
+        description="dpid, name or VTEP address",
+        examples=["compute-1", "00006e12f4fd6949", "192.168.33.12"],
+    ),
+]
+DpidText: TypeAlias = Annotated[Dpid, _from_text(Dpid.parse), _schema(type="string", pattern=DPID)]
 MacText: TypeAlias = Annotated[
-    Mac, _from_text(Mac.parse), _schema(type="string", examples=["52:54:00:00:00:01"])
+    Mac,
+    _from_text(Mac.parse),
+    _schema(type="string", pattern=MAC, examples=["52:54:00:00:00:01"]),
 ]
 IpText: TypeAlias = Annotated[
-    Ip, _from_text(Ip.parse), _schema(type="string", examples=["10.1.1.2", "fd00::2"])
+    Ip, _from_text(Ip.parse), _schema(type="string", pattern=IP, examples=["10.1.1.2", "fd00::2"])
 ]
+V4Text: TypeAlias = Annotated[
+    Ip, _from_text(Ip.parse), _schema(type="string", pattern=IPV4, examples=["10.1.1.1"])
+]
+"""Read as any address is; that it is IPv4 is a rule of the network."""
 VtepText: TypeAlias = Annotated[
-    VtepIp, _from_text(VtepIp.parse), _schema(type="string", format="ipv4")
+    VtepIp,
+    _from_text(VtepIp.parse),
+    _schema(type="string", pattern=IPV4, examples=["192.168.33.12"]),
 ]
 RemoteText: TypeAlias = Annotated[
     VtepIp | Literal["flow"],
     _from_text(_remote),
-    _schema(type="string", examples=["192.168.33.13", "flow"]),
+    _schema(
+        type="string",
+        pattern=REMOTE,
+        description="the VTEP at the other end; flow: each flow names it",
+        examples=["192.168.33.13", "flow"],
+    ),
 ]
 VniNumber: TypeAlias = Annotated[
     Vni, _from_integer(shared_vni), _schema(type="integer", minimum=0, maximum=Vni.MAX)
@@ -115,7 +151,15 @@ VlanNumber: TypeAlias = Annotated[
     Vlan, _from_integer(Vlan), _schema(type="integer", minimum=1, maximum=Vlan.MAX)
 ]
 SubnetText: TypeAlias = Annotated[
-    Subnet, _from_text(Subnet.parse), _schema(type="string", examples=["10.1.1.0/24", "fd00::/64"])
+    Subnet,
+    _from_text(Subnet.parse),
+    _schema(type="string", pattern=SUBNET, examples=["10.1.1.0/24", "fd00::/64"]),
+]
+MtuNumber: TypeAlias = Annotated[
+    int, _schema(type="integer", minimum=MTU_MIN_BYTES, maximum=MTU_MAX_BYTES)
+]
+LeaseNumber: TypeAlias = Annotated[
+    int, _schema(type="integer", minimum=LEASE_MIN_S, maximum=LEASE_MAX_S)
 ]
 HostRefs: TypeAlias = Annotated[
     list[str] | Everywhere,

@@ -287,7 +287,11 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 self._heard_s = time.monotonic()
             silent_s = time.monotonic() - self._heard_s
             if silent_s > DEAD_AFTER_S:
-                LOG.warning("%s: silent for %.0f s", self, silent_s)
+                LOG.warning(
+                    "%s: silent for %.0f s, given up; it keeps its flows, and may come back",
+                    self,
+                    silent_s,
+                )
                 self._shut()
                 return
             if self._announced:
@@ -327,7 +331,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 with contextlib.suppress(OSError):
                     self.socket.send(error.answer())
         except OSError as error:
-            LOG.info("%s: %s", self, error)
+            LOG.info("%s: the connection broke: %s", self, error)
         finally:
             if self._announced:
                 self.listener.lost(self)

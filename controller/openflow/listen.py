@@ -153,7 +153,11 @@ class Acceptor:
             arrival.socket.close()
 
     def _too_slow(self, arrival: _Arrival) -> None:
-        LOG.info("connection from %s: no handshake in %.0f s", arrival.address[0], HANDSHAKE_S)
+        LOG.info(
+            "connection from %s: no OpenFlow handshake in %.0f s, closed",
+            arrival.address[0],
+            HANDSHAKE_S,
+        )
         arrival.hang_up()
 
     def _hang_up_oldest(self) -> None:

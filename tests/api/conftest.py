@@ -38,6 +38,7 @@ from controller.service import (
 )
 from controller.store.committer import Committer
 from controller.store.sqlite import SqliteStore
+from tests.api import described
 from topology.draft import Draft
 from topology.errors import Conflict
 from topology.model import Change, Fact, LearnedMac, Put, Topology
@@ -205,7 +206,7 @@ class Client:
             if content_type is not None:
                 request.headers["Content-Type"] = content_type
         response = request.get_response(self._api)
-        self._check(method, path, response)
+        self._check(method, request.environ["PATH_INFO"], response)
         return response
 
     def _check(self, method: str, path: str, response: Response) -> None:
@@ -220,10 +221,10 @@ class Client:
             assert ("errors" in problem) == (response.status_int == 422)
             for error in problem.get("errors", ()):
                 assert error.keys() == {"field", "reason"}
-        else:
-            assert path == "/metrics" or response.content_type == "application/json"
-            if method in ("POST", "PUT", "DELETE"):
-                assert response.json_body["applied"].keys() == {"hosts", "of"}
+        elif method in ("POST", "PUT", "DELETE"):
+            assert response.json_body["applied"].keys() == {"hosts", "of"}
+        if method != "HEAD":
+            described.check(self._api, method, path, response)
 
     def get(self, path: str) -> Response:
         return self("GET", path)

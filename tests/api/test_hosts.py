@@ -194,3 +194,9 @@ def test_diff(client: Any, fabric: Any) -> None:
     assert found["in_sync"] is False
     assert found["extra"] == []
     assert found["missing"][0]["cookie"] == "0x5601000000000001"
+
+
+def test_dpid_0_is_a_host_like_any_other(client: Any) -> None:
+    response = client.put("/v1/hosts/0000000000000000", {"name": "zero"})
+    assert response.status_int == 201
+    assert client.get("/v1/hosts/zero").json_body["dpid"] == "0000000000000000"

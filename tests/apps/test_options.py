@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from oslo_config import cfg
 from apps import options
 from apps.options import CannotStart
 
-ROOT = Path(__file__).resolve().parents[2]
 RYUS = [
     cfg.StrOpt("ofp-listen-host"),
     cfg.IntOpt("ofp-tcp-listen-port"),
@@ -29,25 +27,6 @@ def conf_of(path: Path, text: str, environ: dict[str, str] | None = None) -> cfg
     conf(args=["--config-file", str(file)], project="ryu")
     options.check(conf, environ or {})
     return conf
-
-
-def test_the_example_of_the_docs_is_read_as_it_is_written(tmp_path):
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    example = re.search(r"```ini\n(.*?)```", text, re.DOTALL)
-    conf = conf_of(tmp_path, example[1])
-    assert (conf.ofp_listen_host, conf.ofp_tcp_listen_port) == ("0.0.0.0", 6653)
-    assert (conf.wsapi_host, conf.wsapi_port) == ("127.0.0.1", 8080)
-    assert {name: conf.vxlan[name] for name in options.KNOWN} == {
-        "store": "sqlite:///var/lib/vxlan-l2/state.db",
-        "patch_port": "patch-tun",
-        "tunnel_ports": ["vxlan*", "gre*", "geneve*"],
-        "learn_timeout": 300,
-        "learn_limit_host": 2048,
-        "learn_limit_network": 16384,
-        "api_token": None,
-        "api_token_file": "/etc/vxlan-l2/token",
-        "api_open": False,
-    }
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Prove install and start on every Python from 3.11 to 3.13 of this machine.
 
 For each: a copy of the source, a fresh virtual environment, `pip install .`, then the literal
-`ryu-manager apps/vxlan_l2.py` until GET /healthz answers 200. Exit status 1 if any fails.
+`ryu-manager apps/vxlan_l2.py` until GET /healthz answers 200, and `vxlan-l2` the same way from a
+directory that has no source, with its pages. Exit status 1 if any fails.
 """
 
 from __future__ import annotations
@@ -94,28 +95,33 @@ def prove(minor: int, python: str, work: Path) -> str:
     if "apps.ryu_manager" not in manager.read_text(encoding="utf-8"):
         raise Failed("ryu-manager is Ryu's own, not this project's")
     installed_s = time.monotonic() - began_s
-    started_s = start(manager, source, work)
+    started_s = start([str(manager)], ["apps/vxlan_l2.py"], source, work, ["/healthz"])
+    empty = work / "empty"
+    empty.mkdir()
+    start([str(bin_dir / "vxlan-l2")], [], empty, work, ["/healthz", "/docs", "/static/docs.css"])
     return (
         f"python 3.{minor}: installed in {installed_s:.0f} s, healthy {started_s:.1f} s after start"
     )
 
 
-def start(manager: Path, source: Path, work: Path) -> float:
-    """Seconds from the start to the first 200 of /healthz; the process is ended again."""
+def start(
+    command: list[str], apps: list[str], directory: Path, work: Path, paths: list[str]
+) -> float:
+    """Seconds from the start until all of these answer 200; the process is ended again."""
     rest = free_port()
     listen = ["--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(free_port())]
-    argv = [str(manager), *listen, "--wsapi-port", str(rest), "apps/vxlan_l2.py"]
+    argv = [*command, *listen, "--wsapi-port", str(rest), *apps]
     env = {**os.environ, "OS_VXLAN__STORE": f"sqlite://{work}/state.db"}
-    log = work / "ryu-manager.log"
+    log = work / "controller.log"
     began_s = time.monotonic()
     with log.open("wb") as output:
-        child = subprocess.Popen(argv, cwd=source, env=env, stdout=output, stderr=output)
+        child = subprocess.Popen(argv, cwd=directory, env=env, stdout=output, stderr=output)
     try:
-        while not healthy(f"http://127.0.0.1:{rest}/healthz"):
+        while not all(healthy(f"http://127.0.0.1:{rest}{path}") for path in paths):
             gone = child.poll() is not None
             if gone or time.monotonic() - began_s > START_LIMIT_S:
                 what = "ended" if gone else f"not healthy after {START_LIMIT_S:g} s"
-                raise Failed(f"ryu-manager {what}: {log.read_text(errors='replace')[-3000:]}")
+                raise Failed(f"{command[0]} {what}: {log.read_text(errors='replace')[-3000:]}")
             time.sleep(0.05)
         return time.monotonic() - began_s
     finally:

@@ -1,0 +1,213 @@
+"""/docs: the API's description as a page that needs no script, made of the document itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from html import escape
+from importlib.resources import files
+from typing import Any, Final
+
+from webob import Response
+
+Node = Mapping[str, Any]
+
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_PATTERN_MAX_CHARS: Final = 60
+_REF: Final = "#/components/schemas/"
+
+
+def page(document: Node) -> Response:
+    """The page, with an anchor for each operation and each schema."""
+    html = "".join(_page(document))
+    response = Response(body=html.encode("utf-8"), content_type="text/html", charset="utf-8")
+    response.headers["Content-Security-Policy"] = CSP
+    return response
+
+
+def style() -> Response:
+    text = files("controller.api").joinpath("static/docs.css").read_bytes()
+    return Response(body=text, content_type="text/css", charset="utf-8")
+
+
+def _page(document: Node) -> Iterator[str]:
+    info = document["info"]
+    title = f"{escape(info['title'])} {escape(info['version'])}: REST API"
+    yield '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield f'<title>{title}</title><link rel="stylesheet" href="/static/docs.css"></head><body>'
+    yield from _contents(document)
+    yield f"<main><h1>{title}</h1>"
+    yield from (f"<p>{_text(each)}</p>" for each in info["description"].split("\n\n"))
+    yield '<p>The same for programs: <a href="/openapi.json">/openapi.json</a> (OpenAPI 3.1).</p>'
+    for tag in document["tags"]:
+        yield f'<h2 id="{tag["name"]}">{escape(tag["description"])}</h2>'
+        for path, method, operation in _operations(document, tag["name"]):
+            yield from _operation(document, path, method, operation)
+    yield '<h2 id="schemas">Schemas</h2>'
+    for name, schema in document["components"]["schemas"].items():
+        yield from _schema_section(name, schema)
+    yield "</main></body></html>"
+
+
+def _contents(document: Node) -> Iterator[str]:
+    yield '<nav aria-label="Contents"><ul>'
+    for tag in document["tags"]:
+        yield f'<li><a href="#{tag["name"]}">{tag["name"]}</a><ul>'
+        for path, method, operation in _operations(document, tag["name"]):
+            anchor = operation["operationId"]
+            yield f'<li><a href="#{anchor}"><b>{method}</b> {escape(path)}</a></li>'
+        yield "</ul></li>"
+    yield '<li><a href="#schemas">schemas</a></li></ul></nav>'
+
+
+def _operations(document: Node, tag: str) -> Iterator[tuple[str, str, Node]]:
+    for path, methods in {**document["paths"], **document["x-streams"]}.items():
+        for method, operation in methods.items():
+            if operation["tags"] == [tag]:
+                yield path, method.upper(), operation
+
+
+def _operation(document: Node, path: str, method: str, operation: Node) -> Iterator[str]:
+    anchor = operation["operationId"]
+    yield f'<section id="{anchor}"><h3><a href="#{anchor}"><b>{method}</b> {escape(path)}</a></h3>'
+    yield f"<p>{_text(operation['summary'])}.</p>"
+    if "description" in operation:
+        yield from (f"<p>{_text(each)}</p>" for each in operation["description"].split("\n\n"))
+    if operation.get("parameters"):
+        yield f"<table><caption>Parameters</caption>{_head('name', 'in', 'type', 'what')}"
+        for one in operation["parameters"]:
+            yield _row(
+                f"<code>{one['name']}</code>",
+                one["in"],
+                _type(one["schema"]),
+                _text(one.get("description", "")),
+            )
+        yield "</table>"
+    if "requestBody" in operation:
+        yield "<p>Body: "
+        yield ", ".join(
+            f"<code>{media}</code> {_type(each['schema'])}"
+            for media, each in operation["requestBody"]["content"].items()
+        )
+        yield "</p>"
+    yield f"<table><caption>Answers</caption>{_head('status', 'when', 'type')}"
+    for status, response in operation["responses"].items():
+        content = response.get("content", {})
+        types = ", ".join(
+            _type(each["schema"]) if media.endswith("json") else f"<code>{media}</code>"
+            for media, each in content.items()
+        )
+        yield _row(f"<code>{status}</code>", _text(response["description"]), types)
+    yield "</table>"
+    yield f"<pre><code>{escape(curl(document, path, method, operation))}</code></pre></section>"
+
+
+def curl(document: Node, path: str, method: str, operation: Node) -> str:
+    """A call of this operation that one can paste into a shell, with the examples' values."""
+    for one in operation.get("parameters", ()):
+        if one["in"] == "path":
+            path = path.replace(f"{{{one['name']}}}", str(one["example"]))
+    words = ["curl"] + ([] if method == "GET" else ["-X", method])
+    if "security" in document and operation.get("security") != []:
+        words += ["-H", "'Authorization: Bearer TOKEN'"]
+    words.append(f"http://127.0.0.1:8080{path}")
+    if "requestBody" in operation:
+        media, content = next(iter(operation["requestBody"]["content"].items()))
+        body = json.dumps(_example(document, content["schema"]))
+        words += ["-H", f"'Content-Type: {media}'", "-d", f"'{body}'"]
+    return " ".join(words)
+
+
+def _example(document: Node, schema: Node) -> Any:
+    """A value that fits: its own example, or made of those of what it holds and requires."""
+    schema = _resolved(document, schema)
+    if "examples" in schema:
+        return schema["examples"][0]
+    if schema.get("type") == "array":
+        return [_example(document, schema["items"])]
+    if schema.get("type") == "object":
+        wanted = schema.get("required", ())
+        return {name: _example(document, schema["properties"][name]) for name in wanted}
+    return schema.get("default", schema.get("minimum"))
+
+
+def _resolved(document: Node, schema: Node) -> Node:
+    reference: str = schema.get("$ref", "")
+    if not reference:
+        return schema
+    found: Node = document["components"]["schemas"][reference.removeprefix(_REF)]
+    return found
+
+
+def _schema_section(name: str, schema: Node) -> Iterator[str]:
+    yield f'<section id="schema-{name}"><h3><a href="#schema-{name}">{name}</a></h3>'
+    if "description" in schema:
+        yield f"<p>{_text(schema['description'])}</p>"
+    if "properties" not in schema:
+        yield f"<p>{_type(schema)}</p></section>"
+        return
+    required = schema.get("required", ())
+    yield f"<table>{_head('field', 'type', 'what')}"
+    for field, each in schema["properties"].items():
+        notes = [_text(each["description"])] if "description" in each else []
+        if field not in required:
+            default = json.dumps(each["default"]) if "default" in each else ""
+            notes.append(f"default <code>{escape(default)}</code>" if default else "optional")
+        if "examples" in each:
+            shown = ", ".join(f"<code>{escape(str(one))}</code>" for one in each["examples"])
+            notes.append(f"such as {shown}")
+        yield _row(f"<code>{escape(field)}</code>", _type(each), "; ".join(notes))
+    yield "</table></section>"
+
+
+def _type(schema: Node) -> str:
+    """A schema in a few words, with a link where it has a name."""
+    if "$ref" in schema:
+        name = schema["$ref"].removeprefix(_REF)
+        return f'<a href="#schema-{name}">{name}</a>'
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            return " or ".join(_type(each) for each in schema[key])
+    if "const" in schema:
+        return f"<code>{escape(json.dumps(schema['const']))}</code>"
+    if "enum" in schema:
+        return " or ".join(f"<code>{escape(json.dumps(each))}</code>" for each in schema["enum"])
+    kind = schema.get("type", "")
+    if kind == "array":
+        return f"list of {_type(schema['items'])}"
+    if "properties" in schema:
+        fields = ", ".join(
+            f"<code>{name}</code>: {_type(each)}" for name, each in schema["properties"].items()
+        )
+        return f"{{{fields}}}"
+    limits = [
+        f"{schema['minimum']} to {schema['maximum']}"
+        if "maximum" in schema and "minimum" in schema
+        else f"at least {schema['minimum']}"
+        if "minimum" in schema
+        else ""
+    ]
+    if "maxLength" in schema:
+        limits.append(f"{schema.get('minLength', 0)} to {schema['maxLength']} characters")
+    if len(schema.get("pattern", "")) in range(1, _PATTERN_MAX_CHARS):
+        limits.append(f"<code>{escape(schema['pattern'])}</code>")
+    return " ".join([kind, *filter(None, limits)]) or _text(schema.get("description", "anything"))
+
+
+def _head(*cells: str) -> str:
+    columns = "".join(f'<th scope="col">{cell}</th>' for cell in cells)
+    return f"<thead><tr>{columns}</tr></thead>"
+
+
+def _row(*cells: str) -> str:
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _text(text: str) -> str:
+    """Text whose code is in backquotes, as HTML."""
+    return re.sub(r"`+([^`]+)`+", r"<code>\1</code>", escape(text))

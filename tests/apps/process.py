@@ -1,0 +1,133 @@
+"""The controller as its users have it: a process, asked over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+START_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Any
+
+
+@dataclass
+class Running:
+    """url: of its REST; log: what it wrote so far, as text."""
+
+    child: subprocess.Popen[bytes]
+    url: str
+    openflow_port: int
+    log_file: Path
+    token: str | None = None
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(encoding="utf-8", errors="replace")
+
+    def __call__(self, method: str, path: str, body: object = None) -> Answer:
+        headers = {"Content-Type": "application/json"}
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return Answer(response.status, _json(response.read()))
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, _json(error.read()))
+
+    def stop(self) -> int:
+        """End it as systemd does; its exit status."""
+        self.child.terminate()
+        return self.child.wait(30)
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data.decode("utf-8", "replace")
+
+
+@contextmanager
+def running(
+    directory: Path,
+    options: Mapping[str, object] | None = None,
+    *,
+    argv: Sequence[str] = (str(BIN / "ryu-manager"), str(ROOT / "apps" / "vxlan_l2.py")),
+    more: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    token: str | None = None,
+) -> Iterator[Running]:
+    """Start it on free ports, wait until /readyz says yes, and end it again.
+
+    options: of the group [vxlan]; more: arguments; token: one that REST calls must present.
+    """
+    rest_port, openflow_port = free_port(), free_port()
+    values: dict[str, object] = {"store": "sqlite://", **(options or {})}
+    if token is not None:
+        values["api_token"] = token
+    environ = {
+        **os.environ,
+        **{f"OS_VXLAN__{name.upper()}": str(value) for name, value in values.items()},
+        **(env or {}),
+    }
+    listen = ["--ofp-listen-host=127.0.0.1", f"--ofp-tcp-listen-port={openflow_port}"]
+    log = directory / "controller.log"
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            [argv[0], *more, *listen, f"--wsapi-port={rest_port}", *argv[1:]],
+            cwd=directory,
+            env=environ,
+            stdout=output,
+            stderr=output,
+        )
+    one = Running(child, f"http://127.0.0.1:{rest_port}", openflow_port, log, token)
+    try:
+        _wait_ready(one)
+        yield one
+    finally:
+        if child.poll() is None:
+            child.terminate()
+        try:
+            child.wait(15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _wait_ready(one: Running) -> None:
+    deadline_s = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline_s:
+        assert one.child.poll() is None, f"the controller ended:\n{one.log}"
+        try:
+            if one("GET", "/readyz").status == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"not ready:\n{one.log}")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
