@@ -112,6 +112,7 @@ def _take(topology: Topology, scope: _Scope, fact: Fact) -> None:
         case Vip():
             scope.vnis.add(fact.vni)
             scope.ips.add(fact.key)
+            scope.vms.update((fact.vni, mac) for mac in fact.macs)
         case Network():
             scope.vnis.add(fact.vni)
             scope.vms.update(topology.vms_in(fact.vni))
