@@ -14,6 +14,7 @@ from typing import TypeAlias
 from controller.derivation import Derivation
 from controller.pipeline import Kind, cookie_kind
 from controller.replica import Replica
+from controller.service import Forecast
 from controller.tables import NOBODY, NOTHING, FlowTable, Step, Unit
 from controller.wire.encode import cookie_of, cookies_of, split
 from topology.model import Change, Fact, Host, MacKey, Network, Put, Topology, Vip, Vm, Vtep
@@ -23,14 +24,6 @@ _AT_ONCE = 100
 """Facts that are taken before others get a turn: some milliseconds' work."""
 
 _Units: TypeAlias = dict[object, Unit]
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """On how many connected hosts anything changes, and how many flow-mods that takes."""
-
-    hosts: int
-    flows: int
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -34,7 +34,7 @@ from controller.events import (
 from controller.heap import Heap
 from controller.openflow.front import Connection
 from controller.replica import Replica, State
-from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
+from controller.service import Applied, Diff, FlowView, Forecast, HostStatus, Ticket, TunnelPort
 from controller.store.base import Store
 from controller.store.committer import Committer
 from controller.tables import Buffer
@@ -110,6 +110,16 @@ class Runtime:
 
     def commit(self, plan: Callable[[Draft], T]) -> tuple[T, Ticket]:
         return self._committer.commit(plan)
+
+    def forecast(self, changes: Sequence[Change]) -> Forecast:
+        steps = self.engine.forecast(changes)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                found: Forecast = done.value
+                return found
+            eventlet.sleep(0)
 
     def applied(self, ticket: Ticket) -> Applied:
         return self.engine.applied(ticket)

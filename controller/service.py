@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from topology.draft import Draft
-from topology.model import Topology
+from topology.model import Change, Topology
 
 T = TypeVar("T")
 
@@ -18,6 +18,7 @@ class Applied:
 
     hosts: int
     of: int
+    behind: tuple[int, ...] = field(default=(), compare=False)  # dpids of those that have not
 
     @property
     def everywhere(self) -> bool:
@@ -29,6 +30,14 @@ class Ticket:
     """What a write waits for: per dpid, the table revisions its switch must have confirmed."""
 
     targets: tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """On how many connected hosts changes would do anything, and how many flow-mods they take."""
+
+    hosts: int
+    flows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,10 @@ class Service(Protocol):
 
     def commit(self, plan: Callable[[Draft], T]) -> tuple[T, Ticket]:
         """Run the plan on a draft, store its changes, apply them; its errors change nothing."""
+        ...
+
+    def forecast(self, changes: Sequence[Change]) -> Forecast:
+        """What these changes would do, were they made now."""
         ...
 
     def applied(self, ticket: Ticket) -> Applied: ...

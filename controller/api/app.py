@@ -12,6 +12,7 @@ from webob import Request, Response
 
 from controller.api import (
     resources_batch,
+    resources_facts,
     resources_hosts,
     resources_learned,
     resources_networks,
@@ -100,6 +101,8 @@ ROUTES: Final = (
         {"GET": resources_vips.show, "PUT": resources_vips.put, "DELETE": resources_vips.delete},
     ),
     Route("/v1/learned", {"GET": resources_learned.index}),
+    Route("/v1/export", {"GET": resources_facts.export}),
+    Route("/v1/import", {"POST": resources_facts.load}),
 )
 
 

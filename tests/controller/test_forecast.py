@@ -8,7 +8,8 @@ from random import Random
 import pytest
 
 from controller.events import Committed
-from controller.forecast import Forecast, _facts, _scope, forecast
+from controller.forecast import _facts, _scope, forecast
+from controller.service import Forecast
 from controller.wire.encode import identity_of
 from tests.controller import worlds
 from tests.controller.worlds import Chance, World
