@@ -13,7 +13,7 @@ from apps.vxlanctl.failures import Failure, Refused
 from apps.vxlanctl.names import as_mac, host_names, network_names, vni
 from apps.vxlanctl.receipts import Wait, applied, status, write
 from apps.vxlanctl.session import session
-from apps.vxlanctl.show import Column, as_json, note, out, progress, table
+from apps.vxlanctl.show import Column, as_json, note, out, plural, progress, table
 from apps.vxlanctl.sources import Row, read
 
 AT_ONCE_BYTES = 60 << 20
@@ -265,9 +265,12 @@ def show_plan(answer: Json) -> None:
         note(f"{len(items)} of {total} are shown")
     counts = (f"{answer.get(name, 0)} to {verb}" for name, verb in _VERBS)
     out(f"plan: {', '.join(counts)}, {answer.get('unchanged', 0)} unchanged")
-    flows = answer.get("flows")
-    what = "flows" if flows is None else f"{flows} flow changes"
-    out(f"it touches {what} on {answer.get('hosts', 0)} connected hosts; nothing was changed yet")
+    hosts_text = plural(int(answer.get("hosts") or 0), "connected host")
+    if answer.get("flows") is None:
+        out(f"it concerns {hosts_text}; nothing was changed yet")
+    else:
+        flows = plural(int(answer["flows"]), "flow change")
+        out(f"it takes {flows} on {hosts_text}; nothing was changed yet")
 
 
 _VERBS = (("added", "add"), ("changed", "change"), ("moved", "move"), ("removed", "remove"))

@@ -22,6 +22,7 @@ from apps.vxlanctl.show import (
     note,
     out,
     paint,
+    plural,
     show_list,
     table,
 )
@@ -144,7 +145,7 @@ def flows(
         json_items(found)
         return
     table(_FLOWS, found)
-    note(f"{len(found)} flows")
+    note(plural(len(found), "flow"))
 
 
 def _has(flow: Json, text: str) -> bool:

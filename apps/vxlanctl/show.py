@@ -65,6 +65,10 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, no_color=plain, highlight=False, markup=False, emoji=False)
 
 
+def plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def out(text: str = "") -> None:
     print(safe(text))
 
