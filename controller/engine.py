@@ -7,7 +7,7 @@ follow these tables are woken. No handler issues a flow-mod.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from controller import frames, learning, probes
@@ -34,6 +34,7 @@ from controller.events import (
 )
 from controller.examiner import Examiner
 from controller.flow import Field
+from controller.forecast import forecast
 from controller.happenings import Happening
 from controller.inquiries import Inquiries
 from controller.learning import Limits
@@ -51,7 +52,7 @@ from controller.pipeline import (
 from controller.prober import BARRIER_XIDS, Prober
 from controller.refusals import explain
 from controller.replica import PRIVATE, Replica, State
-from controller.service import Applied, Ticket
+from controller.service import Applied, Forecast, Ticket
 from controller.sources import learned_binding, learned_source
 from controller.terms import Timing
 from controller.tunnels import Tunnel
@@ -717,13 +718,18 @@ class Engine:
 
     def applied(self, ticket: Ticket) -> Applied:
         """On how many of the ticket's switches that are still connected it is confirmed."""
-        done = of = 0
+        done, behind = 0, []
         for dpid, targets in ticket.targets:
             replica = self.replicas.get(dpid)
-            if replica is not None:
-                of += 1
-                done += replica.confirmed(targets)
-        return Applied(done, of)
+            if replica is not None and replica.confirmed(targets):
+                done += 1
+            elif replica is not None:
+                behind.append(dpid)
+        return Applied(done, done + len(behind), tuple(behind))
+
+    def forecast(self, changes: Sequence[Change]) -> Generator[None, None, Forecast]:
+        """What these changes would do to the switches; counted in slices."""
+        return forecast(self._derivation, changes)
 
     def examine(self, dpid: int, controller_ip: int | None) -> Effects:
         """Have a closer look at a bridge; ``examiner`` has what it found."""

@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
@@ -49,6 +49,7 @@ from controller.service import (
     Diff,
     DriftCounts,
     FlowView,
+    Forecast,
     HostCounts,
     HostStatus,
     Question,
@@ -194,6 +195,16 @@ class Runtime:
             raise
         self._store_trouble = None
         return done
+
+    def forecast(self, changes: Sequence[Change]) -> Forecast:
+        steps = self.engine.forecast(changes)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                found: Forecast = done.value
+                return found
+            eventlet.sleep(0)
 
     def applied(self, ticket: Ticket) -> Applied:
         return self.engine.applied(ticket)

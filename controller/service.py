@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
 from controller.journal import Journal
 from controller.ledger import Ledger
 from controller.measures import HostMeasures, Measures
 from topology.draft import Draft
-from topology.model import Topology
+from topology.model import Change, Topology
 from topology.types import Dpid, Vni
 
 T = TypeVar("T")
@@ -22,6 +22,7 @@ class Applied:
 
     hosts: int
     of: int
+    behind: tuple[int, ...] = field(default=(), compare=False)  # dpids of those that have not
 
     @property
     def everywhere(self) -> bool:
@@ -33,6 +34,14 @@ class Ticket:
     """What a write waits for: per dpid, the table revisions its switch must have confirmed."""
 
     targets: tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """On how many connected hosts changes would do anything, and how many flow-mods they take."""
+
+    hosts: int
+    flows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +293,10 @@ class Service(Protocol):
 
     def commit(self, plan: Callable[[Draft], T]) -> tuple[T, Ticket]:
         """Run the plan on a draft, store its changes, apply them; its errors change nothing."""
+        ...
+
+    def forecast(self, changes: Sequence[Change]) -> Forecast:
+        """What these changes would do, were they made now."""
         ...
 
     def applied(self, ticket: Ticket) -> Applied: ...

@@ -75,6 +75,27 @@ class Draft:
             self._facts[kind] = _joined(self._facts.get(kind, {}), facts)
         self._ip_owners = _joined(self._ip_owners, fork._ip_owners)
 
+    def settle(self) -> None:
+        """Keep of the changes what is different in the end, each thing once.
+
+        What was let go of so that another could have it meanwhile leaves no trace.
+        """
+        self.changes = [
+            change for change in _last(self.changes) if self._below(change) != _outcome(change)
+        ]
+        self.wanted = [
+            change
+            for change in _last(self.wanted)
+            if isinstance(change, Put) or self._below(change) is not None
+        ]
+
+    def _below(self, change: Change) -> Fact | None:
+        """The fact that a change is about, as it is without this draft."""
+        kind, key = _which(change)
+        if self.base is not None:
+            return self.base._fact(kind, key)  # type: ignore[type-var]
+        return self.topology.fact(kind, key)
+
     # What holds once the draft is applied
 
     def vm(self, key: MacKey) -> Vm | None:
@@ -438,6 +459,26 @@ class Draft:
 
 def _first(facts: Sequence[V]) -> V | None:
     return facts[0] if facts else None
+
+
+def _which(change: Change) -> tuple[type[Fact], Key]:
+    if isinstance(change, Put):
+        return type(change.fact), change.fact.key
+    return change.kind, change.key
+
+
+def _outcome(change: Change) -> Fact | None:
+    return change.fact if isinstance(change, Put) else None
+
+
+def _last(changes: Iterable[Change]) -> list[Change]:
+    """Of the changes of each thing the last, where that stands."""
+    last: dict[tuple[type[Fact], Key], Change] = {}
+    for change in changes:
+        which = _which(change)
+        last.pop(which, None)
+        last[which] = change
+    return list(last.values())
 
 
 def _joined(mine: dict[K, V], theirs: dict[K, V]) -> dict[K, V]:

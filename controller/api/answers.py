@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from webob import Response
 
 from controller.api.call import Call
 from controller.api.jsontext import encode_json
 from controller.service import Applied, Ticket
+from topology.types import Dpid
+
+WAITING_FOR_MAX: Final = 10
+"""So many of the hosts that lag are named."""
 
 
 def answer(body: Mapping[str, object], status: int = 200) -> Response:
@@ -32,10 +37,18 @@ def written(
     status = 201 if created else 200
     if wait_s is not None and not applied.everywhere:
         status = 202
-    response = answer({**show(), "applied": {"hosts": applied.hosts, "of": applied.of}}, status)
+    body = {**show(), "applied": {"hosts": applied.hosts, "of": applied.of}}
+    if status == 202:
+        body["waiting_for"] = [_named(call, dpid) for dpid in applied.behind[:WAITING_FOR_MAX]]
+    response = answer(body, status)
     if location is not None:
         response.headers["Location"] = location
     return response
+
+
+def _named(call: Call, dpid: int) -> dict[str, object]:
+    host = call.service.topology.hosts.get(Dpid(dpid))
+    return {"host": str(Dpid(dpid)), "host_name": None if host is None else host.name}
 
 
 def _receipt(call: Call, ticket: Ticket, wait_s: float | None) -> Applied:

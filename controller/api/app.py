@@ -18,6 +18,7 @@ from controller.api import (
     resources_batch,
     resources_doctor,
     resources_events,
+    resources_facts,
     resources_hosts,
     resources_learned,
     resources_ledger,
@@ -126,6 +127,8 @@ ROUTES: Final = (
     Route("/metrics", {"GET": resources_metrics.show}),
     Route("/v1/ledger", {"GET": resources_ledger.index}),
     Route("/v1/ledger/{vni}", {"GET": resources_ledger.show}),
+    Route("/v1/export", {"GET": resources_facts.export}),
+    Route("/v1/import", {"POST": resources_facts.load}),
 )
 
 

@@ -61,6 +61,15 @@ class Call:
         text = self.query(name)
         return None if text is None else parse_vni(text, name)
 
+    def query_choice(self, name: str, choices: tuple[str, ...]) -> str:
+        """One of these words; the first where the query has none."""
+        text = self.query(name)
+        if text is None:
+            return choices[0]
+        if text not in choices:
+            raise invalid(name, f"{text!r} is not {' or '.join(choices)}")
+        return text
+
     def wait_s(self) -> float | None:
         """``?wait=`` in seconds, None without it."""
         text = self.query("wait")

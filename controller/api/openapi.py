@@ -13,8 +13,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from controller.api import shapes
 from controller.api.bodies import BATCH_MAX_BYTES, ONE_MAX_BYTES
 from controller.api.described import JSON, PATH, WAIT, Described, Parameter, described
+from controller.api.descriptions import DESCRIPTIONS
 from controller.api.paging import CURSOR_PATTERNS, LIMIT_DEFAULT, LIMIT_MAX
-from controller.api.planned import DESCRIPTIONS
 from topology.types import Vni
 
 Node = dict[str, Any]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Final, TypeAlias, TypeVar
 
-import eventlet
 from pydantic import ValidationError
 from webob import Response
 
@@ -15,17 +14,20 @@ from controller.api.answers import written
 from controller.api.bodies import MSGPACK, NDJSON
 from controller.api.call import Call
 from controller.api.described import Described
-from controller.api.problems import FieldError, Problem, invalid_fields, problem_of
-from controller.api.schemas import VmBody, VmParts, field_errors, read_vms
+from controller.api.planned import Tally, at, carry_out, placed, sliced, slices, twice
+from controller.api.problems import FieldError, invalid_fields
+from controller.api.schemas import VmBody, VmParts, field_errors, read_changes, read_vms
+from controller.api.vmsets import set_vms
 from topology.draft import Draft
-from topology.errors import InvalidValue, VxlanError
-from topology.model import Vm
-from topology.types import Location
+from topology.errors import VxlanError
+from topology.model import MacKey, Vm
+from topology.types import Location, Vni
 
-T = TypeVar("T")
+P = TypeVar("P")
+_Wanted: TypeAlias = tuple[VmParts, frozenset[str]]
 
 ERRORS_MAX: Final = 100
-_AT_ONCE: Final = 200  # items, one or two milliseconds
+_PLANNED: Final = ("on_existing", "prune", "dry_run")
 
 
 @Described(
@@ -37,21 +39,51 @@ _AT_ONCE: Final = 200  # items, one or two milliseconds
     creates=True,
 )
 def create(call: Call) -> Response:
-    """Register VMs; one that cannot be makes the whole batch fail, and is named by its index."""
-    call.allow_only_wait()
-    wanted = _read(call.items())
+    """Register VMs; one that cannot be makes the whole batch fail, and is named by its index.
+
+    ``on_existing=update`` changes and moves those that are there; ``prune`` removes those of one
+    network that the batch does not name; ``dry_run`` says what would be done.
+    """
+    call.allow_query("wait", *_PLANNED)
+    call.wait_s()
+    if any(call.query(name) is not None for name in _PLANNED):
+        return _planned(call)
+    wanted = _read(call.items(), read_vms)
     created, ticket = call.service.commit(lambda draft: _create(draft, wanted))
     counts = {"items": len(wanted), "created": created, "unchanged": len(wanted) - created}
     return written(call, ticket, lambda: counts, created=created > 0)
 
 
-def _read(items: Iterable[object]) -> list[VmParts]:
-    wanted: list[VmParts] = []
+def _planned(call: Call) -> Response:
+    update = call.query_choice("on_existing", ("refuse", "update")) == "update"
+    prune = call.query_vni("prune")
+    call.query_choice("dry_run", ("false", "true"))
+    wanted = _read(call.items(), read_changes)
+
+    def run(draft: Draft) -> Tally:
+        tally = Tally()
+        vms = _vms(draft, wanted, keep=update)
+        if prune is not None:
+            _prune(draft, prune, {vm.key for _index, vm in vms}, tally)
+        if update:
+            set_vms(draft, vms, tally)
+        else:
+            for index, vm in sliced(vms):
+                with at(index):
+                    draft.create_vm(vm)
+                tally.note(draft.topology.vms.get(vm.key), vm)
+        return tally
+
+    return carry_out(call, run)
+
+
+def _read(items: Iterable[object], read: Callable[[list[object]], list[P]]) -> list[P]:
+    wanted: list[P] = []
     errors: list[FieldError] = []
     culprit = first = 0
-    for some in _slices(items):
+    for some in slices(items):
         try:
-            wanted += read_vms(some)
+            wanted += read(some)
         except ValidationError as error:
             found = field_errors(error, first=first)
             culprit = culprit if errors else first + int(error.errors()[0]["loc"][0])
@@ -69,7 +101,7 @@ def _create(draft: Draft, wanted: Sequence[VmParts]) -> int:
     created = index = 0
     places: dict[str, Location] = {}
     try:
-        for some in _slices(wanted):
+        for some in slices(wanted):
             for ref, mac, vni, ips, name, respond in some:
                 place = places.get(ref)
                 if place is None:
@@ -77,25 +109,33 @@ def _create(draft: Draft, wanted: Sequence[VmParts]) -> int:
                 outcome = draft.create_vm(Vm(mac, vni, place, ips, name, respond))
                 created += outcome == "created"
                 index += 1
-    except InvalidValue as error:
-        raise invalid_fields(
-            [FieldError(f"[{index}].{error.field}", error.reason)], {"index": index}
-        ) from error
     except VxlanError as error:
-        told = problem_of(error)
-        raise Problem(
-            told.status,
-            f"[{index}]: {told.detail}",
-            title=told.title,
-            headers=told.headers,
-            extra={"index": index},
-        ) from error
+        raise placed(index, error) from error
     return created
 
 
-def _slices(items: Iterable[T]) -> Iterator[list[T]]:
-    """The items, some at a time; other greenlets run in between: a batch may have 100,000."""
-    iterator = iter(items)
-    while some := list(islice(iterator, _AT_ONCE)):
-        yield some
-        eventlet.sleep(0)
+def _vms(draft: Draft, wanted: Sequence[_Wanted], *, keep: bool) -> list[tuple[int, Vm]]:
+    """The VMs as they are wanted, each with its index; what is left out stays, where asked."""
+    places: dict[str, Location] = {}
+    firsts: dict[MacKey, int] = {}
+    vms: list[tuple[int, Vm]] = []
+    for index, ((ref, mac, vni, ips, name, respond), left_out) in enumerate(sliced(wanted)):
+        with at(index):
+            place = places.get(ref)
+            if place is None:
+                place = places[ref] = draft.find_place(ref)
+            vm = Vm(mac, vni, place, ips, name, respond)
+        there = draft.vm(vm.key) if keep and left_out else None
+        if there is not None:
+            vm = replace(vm, **{field: getattr(there, field) for field in left_out})
+        if firsts.setdefault(vm.key, index) != index:
+            raise twice(index, firsts[vm.key])
+        vms.append((index, vm))
+    return vms
+
+
+def _prune(draft: Draft, vni: Vni, named: set[MacKey], tally: Tally) -> None:
+    draft.need_network(vni, "prune")
+    for key in sliced(list(draft.topology.vms_in(vni))):
+        if key not in named and draft.vm(key) is not None:
+            tally.note(draft.remove_vm(key), None)

@@ -18,13 +18,13 @@ from topology.draft import Draft, Outcome
 from topology.errors import InvalidValue, NotFound
 from topology.model import MacKey, Topology, Vm
 from topology.sorted_keys import Listing, SortedKeys
-from topology.types import Ip, Location
+from topology.types import Ip, Location, Mac
 
 
 @Described("vms", shapes.Vm, paged=2, query=(VNI, HOST, IP_QUERY, NAME))
 def index(call: Call) -> Response:
     """VMs, all or those that fit every filter."""
-    call.allow_query("vni", "host", "ip", "name", "limit", "cursor")
+    call.allow_query("vni", "mac", "host", "ip", "name", "limit", "cursor")
     topology = call.service.topology
 
     def show(key: MacKey) -> shapes.Vm:
@@ -36,8 +36,12 @@ def index(call: Call) -> Response:
 def _filtered(call: Call, topology: Topology) -> Listing[MacKey]:
     """The VMs that fit, found by the index that has the fewest of them."""
     vni, ip, host, name = call.query_vni(), _ip(call), _host(call, topology), call.query("name")
+    mac = call.query("mac")
     found: Collection[MacKey]
-    if ip is not None:
+    if mac is not None:
+        wanted = Mac.parse(mac)
+        found = [key for each in topology.networks if (key := (each, wanted)) in topology.vms]
+    elif ip is not None:
         owners = [topology.vm_with_ip(each, ip) for each in topology.networks]
         found = [vm.key for vm in owners if vm is not None]
     elif name is not None:
@@ -54,6 +58,7 @@ def _filtered(call: Call, topology: Topology) -> Listing[MacKey]:
         if vni in (None, key[0])
         and host in (None, topology.vms[key].host)
         and name in (None, topology.vms[key].name)
+        and (ip is None or ip in topology.vms[key].ips)
     )
 
 

@@ -202,6 +202,32 @@ class VmBody(_VmParts):
         return self.made(self.vni, self.mac, host)
 
 
+class ExportedHost(HostBody):
+    """A host as an export has it."""
+
+    dpid: DpidText
+
+
+class ExportedNetwork(NetworkBody):
+    """A network as an export has it."""
+
+    vni: VniNumber
+
+
+class ExportedVtep(VtepBody):
+    """A foreign VTEP as an export has it."""
+
+    vtep: VtepText
+
+
+class ExportedVip(VipBody):
+    """A virtual IP as an export has it."""
+
+    vni: VniNumber
+    ip: IpText
+    holder: MacText | None = None
+
+
 VmParts: TypeAlias = tuple[str, Mac, Vni, tuple[Ip, ...], str | None, bool]
 """What a VmBody says: host, MAC, VNI, IPs, name, respond. A plain tuple, because the garbage
 collector does not look at it again; a batch has many."""
@@ -215,6 +241,19 @@ def read_vms(items: list[object]) -> list[VmParts]:
         (body.host, body.mac, body.vni, tuple(body.ips), body.name, body.respond)
         for body in _VM_BODIES.validate_python(items)
     ]
+
+
+_LEFT_OUT: Final[dict[frozenset[str], frozenset[str]]] = {}  # one object of each
+
+
+def read_changes(items: list[object]) -> list[tuple[VmParts, frozenset[str]]]:
+    """The same, and what of ips, name and respond each body leaves out."""
+    found = []
+    for body in _VM_BODIES.validate_python(items):
+        left_out = _KEPT - body.model_fields_set
+        parts = (body.host, body.mac, body.vni, tuple(body.ips), body.name, body.respond)
+        found.append((parts, _LEFT_OUT.setdefault(left_out, left_out)))
+    return found
 
 
 class VmPutBody(_VmParts):

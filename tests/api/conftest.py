@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from controller.service import (
     End,
     Evidence,
     FlowView,
+    Forecast,
     HostCounts,
     HostStatus,
     Question,
@@ -140,9 +141,13 @@ class PretendedFabric:
         self.commits += 1
         return self._committer.commit(plan)
 
+    def forecast(self, changes: Sequence[Change]) -> Forecast:
+        return Forecast(len(self.connected), len(changes) * len(self.connected))
+
     def applied(self, ticket: Ticket) -> Applied:
         done = [dpid for dpid, _revs in ticket.targets if dpid not in self.lagging]
-        return Applied(len(done), len(ticket.targets))
+        behind = tuple(dpid for dpid, _revs in ticket.targets if dpid in self.lagging)
+        return Applied(len(done), len(ticket.targets), behind)
 
     def wait(self, ticket: Ticket, timeout_s: float) -> Applied:
         self.waits.append(timeout_s)

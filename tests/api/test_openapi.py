@@ -11,8 +11,8 @@ from webob import Request
 
 from controller.api import docs
 from controller.api.app import ROUTES, Api, Route
+from controller.api.descriptions import DESCRIPTIONS
 from controller.api.openapi import build, operation_id, said_of
-from controller.api.planned import DESCRIPTIONS
 
 SECRET = "s3cret"
 

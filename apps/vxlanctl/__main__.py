@@ -1,0 +1,5 @@
+import sys
+
+from apps.vxlanctl import main
+
+sys.exit(main())
