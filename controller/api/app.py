@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -21,6 +22,7 @@ from controller.api import (
 )
 from controller.api.answers import answer
 from controller.api.call import Call
+from controller.api.pages import Pages, Sessions
 from controller.api.problems import Problem, problem_of, problem_response
 from controller.service import Service
 from topology.errors import VxlanError
@@ -115,10 +117,12 @@ class Api:
         self._service = service
         self._version = version
         self._token = None if token is None else token.encode("utf-8")
+        self._sessions = Sessions(token)
+        self._pages = Pages(self._sessions)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         response = self._respond(Request(environ))
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"
         # Not response(environ, start_response): that makes Location absolute, out of what the
         # client wrote as Host, which behind a proxy is not where the API is.
@@ -141,6 +145,8 @@ class Api:
         if path in ("/healthz", "/readyz"):
             _handler(Route(path, {"GET": lambda _call: Response()}), request)
             return self._healthz() if path == "/healthz" else self._readyz()
+        if self._pages.serves(path):
+            return self._page(request, path)
         self._authorize(request)
         parts = path.split("/")
         for route in ROUTES:
@@ -150,6 +156,11 @@ class Api:
                 self._check_ready()
                 return handler(Call(self._service, request, found))
         raise Problem(404, f"there is no {path!r}")
+
+    def _page(self, request: Request, path: str) -> Response:
+        now_s = time.monotonic()
+        known = self._bears_token(request) or self._sessions.holds(request, now_s)
+        return self._pages.respond(request, path, known=known, now_s=now_s)
 
     def _healthz(self) -> Response:
         return answer({"status": "alive", "version": self._version})
@@ -168,12 +179,12 @@ class Api:
             )
 
     def _authorize(self, request: Request) -> None:
-        if self._token is None:
+        if self._bears_token(request):
             return
-        header = request.environ.get("HTTP_AUTHORIZATION", "").encode("latin-1", "replace")
-        scheme, _, given = header.partition(b" ")
-        if scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token):
+        reads = request.method in ("GET", "HEAD")
+        if reads and self._sessions.holds(request, time.monotonic()):
             return
+        header = request.environ.get("HTTP_AUTHORIZATION", "")
         challenge = 'Bearer realm="vxlan-l2"'
         if header:
             challenge += ', error="invalid_token"'
@@ -182,6 +193,14 @@ class Api:
             "this wants the header 'Authorization: Bearer TOKEN' with the API's token",
             headers={"WWW-Authenticate": challenge},
         )
+
+    def _bears_token(self, request: Request) -> bool:
+        """Whether the request has the API's token, or there is none to have."""
+        if self._token is None:
+            return True
+        header = request.environ.get("HTTP_AUTHORIZATION", "").encode("latin-1", "replace")
+        scheme, _, given = header.partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token)
 
 
 def _path(request: Request) -> str:

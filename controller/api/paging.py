@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 def page(call: Call, keys: Listing[K], show: Callable[[K], object], *, parts: int) -> Response:
     """Answer one page of the things with these keys, each of so many numbers."""
-    limit, after = _limit(call), _cursor(call, parts)
+    limit, after = limit_of(call), _cursor(call, parts)
     start = None if after is None else after[0] if parts == 1 else after
     found = keys.after(cast(K | None, start), limit + 1)
     shown = found[:limit]
@@ -46,7 +46,7 @@ def page(call: Call, keys: Listing[K], show: Callable[[K], object], *, parts: in
 
 def page_of(call: Call, items: Sequence[T], show: Callable[[T], object]) -> Response:
     """Answer one page of a list that has its own order; the cursor is a position in it."""
-    limit, after = _limit(call), _cursor(call, 1)
+    limit, after = limit_of(call), _cursor(call, 1)
     start = 0 if after is None else after[0]
     end = min(start + limit, len(items))
     return answer(
@@ -58,7 +58,8 @@ def page_of(call: Call, items: Sequence[T], show: Callable[[T], object]) -> Resp
     )
 
 
-def _limit(call: Call) -> int:
+def limit_of(call: Call) -> int:
+    """How many items a page may have."""
     text = call.query("limit")
     if text is None:
         return LIMIT_DEFAULT
@@ -68,28 +69,31 @@ def _limit(call: Call) -> int:
     return int(text)
 
 
-def _encode(key: int | tuple[int, int]) -> str:
-    parts = key if isinstance(key, tuple) else (key,)
-    text = json.dumps([int(part) for part in parts], separators=(",", ":"))
+def encode_cursor(parts: Sequence[int | str]) -> str:
+    text = json.dumps(parts, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode("ascii")).decode("ascii").rstrip("=")
+
+
+def decode_cursor(text: str) -> list[object] | None:
+    """What was encoded, None where the text is no cursor."""
+    try:
+        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
+        parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error, RecursionError):
+        return None
+    return parts if isinstance(parts, list) else None
+
+
+def _encode(key: int | tuple[int, int]) -> str:
+    return encode_cursor([int(part) for part in (key if isinstance(key, tuple) else (key,))])
 
 
 def _cursor(call: Call, parts: int) -> tuple[int, ...] | None:
     text = call.query("cursor")
     if text is None:
         return None
-    place = _decode(text) if len(text) <= _CURSOR_MAX_CHARS else None
-    if place is None or len(place) != parts:
+    place = decode_cursor(text) if len(text) <= _CURSOR_MAX_CHARS else None
+    numbers = tuple(part for part in place or () if type(part) is int and part >= 0)
+    if place is None or not len(numbers) == len(place) == parts:
         raise invalid("cursor", "is not the 'next' of a page of this list")
-    return place
-
-
-def _decode(text: str) -> tuple[int, ...] | None:
-    try:
-        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
-        parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-    except (ValueError, binascii.Error, RecursionError):
-        return None
-    if not isinstance(parts, list) or not all(type(part) is int and part >= 0 for part in parts):
-        return None
-    return tuple(parts)
+    return numbers

@@ -11,6 +11,7 @@ from controller.api.call import Call
 from controller.api.paging import page
 from controller.api.problems import agree
 from controller.api.schemas import VmBody, VmPutBody, read
+from controller.api.search import search
 from controller.api.shown import show_vm
 from topology.draft import Draft, Outcome
 from topology.errors import InvalidValue, NotFound
@@ -21,8 +22,10 @@ from topology.types import Ip, Location
 
 def index(call: Call) -> Response:
     """VMs, all or those that fit every filter."""
-    call.allow_query("vni", "host", "ip", "name", "limit", "cursor")
+    call.allow_query("vni", "host", "ip", "name", "q", "sort", "limit", "cursor")
     topology = call.service.topology
+    if call.query("q") is not None or call.query("sort") is not None:
+        return search(call, topology, _filtered(call, topology))
 
     def show(key: MacKey) -> dict[str, object]:
         return show_vm(topology.vms[key])
