@@ -34,7 +34,7 @@ from controller.events import (
 from controller.heap import Heap
 from controller.openflow.front import Connection
 from controller.replica import Replica, State
-from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
+from controller.service import Applied, Diff, FlowPage, FlowQuestion, HostStatus, Ticket, TunnelPort
 from controller.store.base import Store
 from controller.store.committer import Committer
 from controller.tables import Buffer
@@ -192,8 +192,15 @@ class Runtime:
             )
         return None
 
-    def flows(self, dpid: int) -> list[FlowView]:
-        return explain.flow_views(self.engine, dpid)
+    def flows(self, dpid: int, question: FlowQuestion) -> FlowPage:
+        search = explain.find_flows(self.engine, dpid, question)
+        while True:
+            try:
+                next(search)
+            except StopIteration as end:
+                page: FlowPage = end.value
+                return page
+            eventlet.sleep(0)
 
     def diff(self, dpid: int) -> Diff:
         if dpid not in self.engine.replicas:

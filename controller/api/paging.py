@@ -44,16 +44,22 @@ def page(call: Call, keys: Listing[K], show: Callable[[K], object], *, parts: in
     )
 
 
-def page_of(call: Call, items: Sequence[T], show: Callable[[T], object]) -> Response:
-    """Answer one page of a list that has its own order; the cursor is a position in it."""
+def page_at(
+    call: Call, find: Callable[[int, int], tuple[Sequence[T], int]], show: Callable[[T], object]
+) -> Response:
+    """Answer one page of a list that has its own order; the cursor is a position in it.
+
+    ``find(start, limit)`` gives that part of the list, and how long all of it is.
+    """
     limit, after = limit_of(call), _cursor(call, 1)
     start = 0 if after is None else after[0]
-    end = min(start + limit, len(items))
+    items, total = find(start, limit)
+    end = min(start + limit, total)
     return answer(
         {
-            "items": [show(item) for item in items[start:end]],
-            "next": _encode(end) if end < len(items) else None,
-            "total": len(items),
+            "items": [show(item) for item in items],
+            "next": _encode(end) if end < total else None,
+            "total": total,
         }
     )
 

@@ -37,7 +37,7 @@ _HEX_AND_COLONS: Final = re.compile(r"[0-9a-f]*[:-][0-9a-f:-]*|[0-9a-f]{12}")
 def search(call: Call, topology: Topology, keys: Listing[MacKey]) -> Response:
     """One page of those of the keys' VMs that fit ``?q=``, in the order of ``?sort=``."""
     limit = limit_of(call)
-    fits, (rank, falling) = _matcher(call.query("q")), _order(call.query("sort"), topology)
+    fits, (rank, falling) = _matcher(search_text(call)), _order(call.query("sort"), topology)
     after = _cursor(call)
     pick, precedes = (heapq.nlargest, gt) if falling else (heapq.nsmallest, lt)
     best: list[Place] = []
@@ -72,13 +72,20 @@ def search(call: Call, topology: Topology, keys: Listing[MacKey]) -> Response:
     )
 
 
+def search_text(call: Call) -> str | None:
+    """``?q=`` without the spaces around it."""
+    q = call.query("q")
+    text = None if q is None else q.strip()
+    if text is not None and not 0 < len(text) <= NAME_MAX_CHARS:
+        raise invalid("q", f"must have 1 to {NAME_MAX_CHARS} characters")
+    return text
+
+
 def _matcher(q: str | None) -> Callable[[Vm], bool]:
     """Whether a VM has this in its name, in its MAC as written, or at the start of an IP."""
     if q is None:
         return lambda _vm: True
-    text = q.strip().casefold()
-    if not text or len(text) > NAME_MAX_CHARS:
-        raise invalid("q", f"must have 1 to {NAME_MAX_CHARS} characters")
+    text = q.casefold()
     # Few letters are hexadecimal by chance ("db"): only what looks like an address is sought there.
     mac = text.replace("-", ":") if _HEX_AND_COLONS.fullmatch(text) else None
     if mac and ":" not in mac:

@@ -11,7 +11,16 @@ import pytest
 from webob import Request, Response
 
 from controller.api.app import Api
-from controller.service import Applied, Diff, FlowView, HostStatus, Ticket, TunnelPort
+from controller.service import (
+    Applied,
+    Diff,
+    FlowPage,
+    FlowQuestion,
+    FlowView,
+    HostStatus,
+    Ticket,
+    TunnelPort,
+)
 from controller.store.committer import Committer
 from controller.store.sqlite import SqliteStore
 from topology.draft import Draft
@@ -42,6 +51,7 @@ class PretendedFabric:
         self.commits = 0
         self.waits: list[float] = []
         self.flow_views = [FLOW]
+        self.questions: list[FlowQuestion] = []
 
     def start(self) -> None:
         self._committer.start()
@@ -96,8 +106,10 @@ class PretendedFabric:
         ports = (TunnelPort(5, "vxlan0", "192.168.33.13"), TunnelPort(6, "vxlan1", None))
         return HostStatus(True, "LIVE", None, ports, 31)
 
-    def flows(self, dpid: int) -> list[FlowView]:
-        return self.flow_views
+    def flows(self, dpid: int, question: FlowQuestion) -> FlowPage:
+        self.questions.append(question)
+        end = question.start + question.limit
+        return FlowPage(tuple(self.flow_views[question.start : end]), len(self.flow_views))
 
     def diff(self, dpid: int) -> Diff:
         if dpid not in self.connected:

@@ -8,7 +8,7 @@ const NAV = [
   ["trace", "Trace"], ["doctor", "Doctor"], ["events", "Events"],
 ];
 const PARENTS = { "hosts/": "", "networks/": "networks" };
-const THEMES = { system: "System colours", light: "Light", dark: "Dark" };
+const THEMES = { system: "Auto", light: "Light", dark: "Dark" };
 
 export function drawNav(name) {
   const active = PARENTS[name] ?? name;
@@ -25,7 +25,7 @@ export function drawHeader(shared, live, awaySince) {
     ["Hosts live", `${count(up)} of ${count(hosts.length)}`, up < hosts.length],
     ["VMs", count(shared.vms)],
     ["Networks", count(shared.networks.size)],
-    shared.drifts !== null && ["Drift mended", count(shared.drifts), shared.drifts > 0],
+    shared.drifts !== null && ["Flows mended", count(shared.drifts), shared.drifts > 0],
   ].filter(Boolean);
   render(document.getElementById("facts"), facts.map(([name, value, odd]) =>
     h("span", { class: odd ? "fact odd" : "fact" }, h("b", null, value), " ", name)));
@@ -50,7 +50,7 @@ export function setUpTheme() {
   const show = () => {
     const now = root.dataset.theme ?? "system";
     button.textContent = THEMES[now];
-    button.setAttribute("aria-label", `Colours: ${THEMES[now]}. Change`);
+    button.setAttribute("aria-label", `Colours: ${THEMES[now]}`);
   };
   button.addEventListener("click", () => {
     const names = Object.keys(THEMES);

@@ -1,7 +1,7 @@
 // What happened since the page was opened, newest first.
 
 import { h } from "../dom.js";
-import { badge, count, empty, netText, placeText, table, when } from "../words.js";
+import { badge, count, empty, netText, placeText, plural, table, when } from "../words.js";
 
 const SHOWN_MAX = 300;
 const WORDS = {
@@ -69,7 +69,7 @@ export function open(ctx) {
       case "learned": return `${data.mac} in ${net} ${data.action}${host || data.vtep ? `, on ${host ?? placeText(shared, data.vtep)}` : ""}`;
       case "learned_many": return `${count(data.count)} MACs learned or forgotten within a second`;
       case "moved": return `${data.registered ? "VM" : "learned"} ${who} in ${net} moved from ${data.from && placeText(shared, data.from)} to ${data.to && placeText(shared, data.to)}, told by ${data.by}`;
-      case "drift": return `${host}: ${count(data.missing)} flows missing, ${count(data.extra)} extra${data.mended ? ", mended" : ""}; seen by ${data.seen_by}`;
+      case "drift": return `${host}: ${plural(data.missing, "flow")} missing, ${count(data.extra)} extra${data.mended ? ", mended" : ""}; seen by ${data.seen_by}`;
       case "suppressed": return `${data.name ?? net}: ${count(data.answered)} answered, ${count(data.suppressed)} suppressed, ${count(data.flooded)} flooded`;
       case "tunnel": return `tunnel ${host} to ${data.peer ? placeText(shared, data.peer) : data.vtep} is ${data.state}`;
       case "reset": return `events were missed: ${data.reason}`;

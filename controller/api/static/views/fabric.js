@@ -12,8 +12,21 @@ import { Wires, layer } from "../wires.js";
 const DRAWN_HOSTS_MAX = 8;
 const LABELLED_HOSTS_MAX = 5;
 const DOTS_MAX = 60;
+const NAMED_MAX = 10;
+const TAIL = 5; // of a long name: what tells it from its neighbours is mostly at its end
 const ORDER = ["error", "warning", "busy", "unknown", "ok"];
 const SORTS = { state: "State", name: "Name", vms: "VMs" };
+
+const line = (kind, text) => h("span", null, h("svg", { class: `sample wire ${kind}`, viewBox: "0 0 24 8", "aria-hidden": "true" },
+  h("line", { x1: 0, y1: 4, x2: 24, y2: 4 })), text);
+const tunnelText = (tunnel) => h("span", { class: `tunnel ${tunnelKind(tunnel?.state)}` },
+  tunnel ? (tunnel.state === "up" ? ms(tunnel.rtt_ms) : `tunnel ${tunnel.state}`) : "no tunnel seen");
+
+// A name's first label, with its end always to be seen.
+function shortName(host) {
+  const name = host.name?.split(".")[0] || host.name || shortDpid(host.dpid);
+  return h("strong", null, h("span", { class: "head" }, name.slice(0, -TAIL)), h("span", null, name.slice(-TAIL)));
+}
 
 export function open(ctx) {
   const { shared } = ctx;
@@ -78,16 +91,15 @@ export function open(ctx) {
       few() && h("span", { class: "legend" }, "Lines: ", line("ok", "up"), line("error", "down"), line("unknown", "not probed")));
   }
 
-  const line = (kind, text) => h("span", null, h("svg", { class: `sample wire ${kind}`, viewBox: "0 0 24 8", "aria-hidden": "true" },
-    h("line", { x1: 0, y1: 4, x2: 24, y2: 4 })), text);
-
-  const items = () => tunnels?.items ?? fromPorts([...shared.hosts.values()], shared);
+  function items() {
+    return tunnels?.items ?? fromPorts([...shared.hosts.values()], shared);
+  }
 
   // ---- few hosts
 
   function drawn() {
     const hosts = [...shared.hosts.values()];
-    wires.set(few() ? pairs(items()) : [], { labels: hosts.length <= LABELLED_HOSTS_MAX });
+    wires.set(pairs(items()), { labels: hosts.length <= LABELLED_HOSTS_MAX });
     return h("div", { class: "canvas" }, layer(), h("ul", { class: `drawn of-${hosts.length}`, "aria-label": "Hosts" },
       hosts.map((host) => h("li", { key: host.dpid, id: `host-${host.dpid}` }, card(host)))));
   }
@@ -122,7 +134,7 @@ export function open(ctx) {
       found.set(key, pair);
     }
     return [...found.values()].map((pair) => ({
-      from: `host-${pair.a}`, to: `host-${pair.b}`, kind: tunnelKind(pair.state),
+      ends: [pair.a, pair.b], from: `host-${pair.a}`, to: `host-${pair.b}`, kind: tunnelKind(pair.state),
       text: pair.state === "down" ? "down" : pair.rtt === null ? "" : ms(pair.rtt),
     }));
   }
@@ -132,10 +144,11 @@ export function open(ctx) {
   function tiled() {
     const sort = ctx.query.get("sort") ?? "state";
     const host = pick();
+    const down = downs();
     const text = (ctx.query.get("find") ?? "").toLowerCase();
     const hosts = ordered(sort).filter((each) => !text || `${each.name ?? ""} ${each.dpid} ${each.vtep ?? ""}`.toLowerCase().includes(text));
     const toHost = new Map((host && chosen ? chosen.items : []).map((tunnel) => [tunnel.peer, tunnel]));
-    wires.set(tunnels ? pairs(tunnels.items).slice(0, 200) : [], { labels: false });
+    const broken = tunnels ? pairs(tunnels.items) : [];
     return [
       h("form", { class: "filters", onsubmit: (event) => event.preventDefault() },
         h("label", { class: "field" }, h("span", null, "Find a host"), h("input", { type: "search", value: ctx.query.get("find") ?? "",
@@ -143,20 +156,28 @@ export function open(ctx) {
         h("label", { class: "field" }, h("span", null, "In the order of"), h("select", { value: sort, onchange: (event) => ctx.ask({ sort: event.target.value }) },
           Object.entries(SORTS).map(([key, name]) => h("option", { key, value: key }, name)))),
         h("span", { class: "quiet" }, "Choose a host to see its tunnels on all others.")),
+      broken.length > 0 && h("p", { class: "notice error" }, mark("error"), h("span", null, "Tunnels down: ",
+        broken.slice(0, NAMED_MAX).map((pair, at) => [at > 0 && ", ", pair.ends.map((dpid, end) => [end > 0 && " to ", h("a", { href: `#/hosts/${dpid}` }, placeText(shared, dpid))])]),
+        broken.length > NAMED_MAX && `, and ${count(broken.length - NAMED_MAX)} more`)),
       host && chosenPanel(host),
       hosts.length === 0 && empty("No host fits."),
-      h("div", { class: "canvas" }, layer(), h("ul", { class: "tiles", "aria-label": "Hosts" }, hosts.map((each) => h("li", { key: each.dpid, id: `host-${each.dpid}` },
+      h("ul", { class: "tiles", "aria-label": "Hosts" }, hosts.map((each) => h("li", { key: each.dpid, id: `host-${each.dpid}` },
         h("button", { type: "button", class: `tile ${stateOf(each)[0]}`, "aria-pressed": each === host ? "true" : "false",
-          title: each.reason ?? `VTEP ${each.vtep ?? "not known"}`,
+          title: `${each.name ?? each.dpid}: ${each.reason ?? `VTEP ${each.vtep ?? "not known"}`}`,
           onclick: () => ctx.ask({ host: each === host ? null : each.dpid }, { replace: true }) },
-        h("span", { class: "top" }, mark(stateOf(each)[0]), h("strong", null, each.name ?? shortDpid(each.dpid))),
+        h("span", { class: "top" }, mark(stateOf(each)[0]), shortName(each)),
         h("span", { class: "quiet" }, stateOf(each)[0] === "ok" ? plural(each.vms, "VM") : stateOf(each)[1]),
-        host && each !== host && tunnelText(toHost.get(each.dpid))))))),
+        host ? each !== host && tunnels && tunnelText(toHost.get(each.dpid))
+          : down.has(each.dpid) && h("span", { class: "tunnel error" }, `${plural(down.get(each.dpid), "tunnel")} down`))))),
     ];
   }
 
-  const tunnelText = (tunnel) => h("span", { class: `tunnel ${tunnelKind(tunnel?.state)}` },
-    tunnel ? (tunnel.state === "up" ? ms(tunnel.rtt_ms) : `tunnel ${tunnel.state}`) : "no tunnel seen");
+  // By dpid: how many of a host's tunnels are down.
+  function downs() {
+    const found = new Map();
+    for (const tunnel of tunnels?.items ?? []) if (tunnel.state === "down") found.set(tunnel.host, (found.get(tunnel.host) ?? 0) + 1);
+    return found;
+  }
 
   function chosenPanel(host) {
     return h("section", { class: "card chosen", "aria-label": `Host ${placeText(shared, host.dpid)}` },
@@ -173,7 +194,9 @@ export function open(ctx) {
     const byName = (a, b) => name(a).localeCompare(name(b), "en", { numeric: true });
     if (sort === "name") return hosts.sort(byName);
     if (sort === "vms") return hosts.sort((a, b) => b.vms - a.vms || byName(a, b));
-    return hosts.sort((a, b) => ORDER.indexOf(stateOf(a)[0]) - ORDER.indexOf(stateOf(b)[0]) || byName(a, b));
+    const down = downs();
+    const rank = (host) => (stateOf(host)[0] === "ok" && down.has(host.dpid) ? ORDER.indexOf("ok") - 0.5 : ORDER.indexOf(stateOf(host)[0]));
+    return hosts.sort((a, b) => rank(a) - rank(b) || byName(a, b));
   }
 
   // ---- the same in words

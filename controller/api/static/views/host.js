@@ -6,6 +6,9 @@ import { fromPorts, loadTunnels, tunnelTable, unprobed } from "../tunnels.js";
 import { count, empty, field, hostBadge, notice, pager, plural, shortDpid, table } from "../words.js";
 
 const PAGE = 100;
+const LISTED_MAX = 12;
+const RANK = (tunnel) => ["down", "unknown", "up"].indexOf(tunnel.state);
+const SHOWN_LIVE_MAX = 5000;
 const TYPING_MS = 250;
 const TABLES = { 0: "CLASSIFY", 1: "FROM_LOCAL", 2: "FROM_TUNNEL", 3: "TO_LOCAL", 20: "UNICAST", 21: "FLOOD", 22: "ND_REPLY" };
 
@@ -19,6 +22,7 @@ export function open(ctx) {
   let cursor = null;
   const cursors = [];
   let typing = null;
+  let asked = null; // the question that `flows` answers
   const value = (name) => ctx.query.get(name) ?? "";
 
   return {
@@ -31,10 +35,14 @@ export function open(ctx) {
     },
     async load(signal) {
       await shared.ready;
-      [host, tunnels, flows] = await Promise.all([
-        get(`/hosts/${seg(dpid)}`, {}, signal), loadTunnels({ host: dpid }, signal),
-        get(`/hosts/${seg(dpid)}/flows`, { q: value("q").trim(), table: value("table"), limit: PAGE, cursor }, signal),
-      ]);
+      const query = { q: value("q").trim(), table: value("table"), limit: PAGE, cursor };
+      const question = JSON.stringify(query);
+      [host, tunnels] = await Promise.all([get(`/hosts/${seg(dpid)}`, {}, signal), loadTunnels({ host: dpid }, signal)]);
+      // Each search walks all flows of the host: of many, only when somebody asks.
+      if (question !== asked || host.flows <= SHOWN_LIVE_MAX) {
+        flows = await get(`/hosts/${seg(dpid)}/flows`, query, signal);
+        asked = question;
+      }
     },
     render: () => [
       h("p", { class: "summary" }, hostBadge(host), host.reason && h("span", null, host.reason)),
@@ -48,7 +56,7 @@ export function open(ctx) {
       h("h2", null, "Tunnel ports"),
       host.tunnel_ports.length === 0 ? empty(host.connected ? "br-tun has no tunnel port that the controller knows by its name." : "Not known while the host is not connected.")
         : table({ caption: "Tunnel ports", items: host.tunnel_ports, keyOf: (port) => port.port, columns: [
-          { head: "Port", num: true, cell: (port) => port.port },
+          { head: "Port", cell: (port) => port.port },
           { head: "Name", cell: (port) => port.name },
           { head: "Leads to", cell: (port) => (port.remote === "flow" ? "any VTEP, as the flow says" : port.remote ?? "not known yet") },
         ] }),
@@ -71,7 +79,13 @@ export function open(ctx) {
     ],
   };
 
-  const list = (items) => (items.length === 0 ? h("p", { class: "quiet" }, "None.") : tunnelTable("Tunnels of this host", items, shared, { withHost: false }));
+  function list(items) {
+    if (items.length === 0) return h("p", { class: "quiet" }, "None.");
+    const shown = tunnelTable("Tunnels of this host", [...items].sort((a, b) => RANK(a) - RANK(b)), shared, { withHost: false });
+    if (items.length <= LISTED_MAX) return shown;
+    const of = (state) => items.filter((tunnel) => tunnel.state === state).length;
+    return h("details", null, h("summary", null, `${count(items.length)} tunnels: ${count(of("up"))} up, ${count(of("down"))} down`), shown);
+  }
 
   async function compare() {
     diff = "asking";
