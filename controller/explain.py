@@ -176,9 +176,9 @@ def _subject(topology: Topology, vni: int, key: Hashable) -> str | None:
         case (int(of), "mac", int(mac)):
             return f"talks to {_station(topology, of, mac)}"
         case ("ip", int(ip)):
-            return f"{Ip(ip)}, VNI {vni}"
+            return _address(topology, vni, ip)
         case (int(of), "ip", int(ip)):
-            return f"talks to {Ip(ip)}, VNI {of}"
+            return f"talks to {_address(topology, of, ip)}"
         case ("vm", int(of), int(mac)):
             return _station(topology, of, mac)
         case ("vtep", VtepIp() as vtep):
@@ -194,3 +194,9 @@ def _station(topology: Topology, vni: int, mac: int) -> str:
     vm = topology.vms.get((vni, mac))
     named = f" {vm.name}" if vm is not None and vm.name else ""
     return f"{'VM' if vm else 'learned'}{named} {Mac(mac)}, VNI {vni}"
+
+
+def _address(topology: Topology, vni: int, ip: int) -> str:
+    vm = topology.vm_with_ip(vni, ip)
+    named = f"VM {vm.name} " if vm is not None and vm.name else ""
+    return f"{named}{Ip(ip)}, VNI {vni}"

@@ -159,12 +159,17 @@ def _page(request: Request, file: _File) -> Response:
         response.status = 304
         return response
     response.headers["Content-Type"] = file.content_type
-    if len(file.plain) >= _GZIP_FROM_BYTES and "gzip" in request.accept_encoding:
+    if len(file.plain) >= _GZIP_FROM_BYTES and _takes_gzip(request):
         response.headers["Content-Encoding"] = "gzip"
         response.body = file.packed
     else:
         response.body = file.plain
     return response
+
+
+def _takes_gzip(request: Request) -> bool:
+    named = "Accept-Encoding" in request.headers
+    return named and bool(request.accept_encoding.acceptable_offers(["gzip"]))
 
 
 def _refused(file: _File) -> Response:
@@ -180,7 +185,10 @@ def _form(request: Request) -> dict[str, list[str]]:
     if (request.content_length or 0) > _FORM_MAX_BYTES:
         raise Problem(413, f"a login has {_FORM_MAX_BYTES} bytes at most")
     text = request.body_file.read(_FORM_MAX_BYTES).decode("utf-8", "replace")
-    return parse_qs(text, max_num_fields=8)
+    try:
+        return parse_qs(text, max_num_fields=8)
+    except ValueError as error:
+        raise Problem(400, f"the form cannot be read: {error}") from error
 
 
 def _home(cookie: str) -> Response:

@@ -104,7 +104,8 @@ def _matcher(q: str | None) -> Callable[[Vm], bool]:
 
 def _order(sort: str | None, topology: Topology) -> tuple[Callable[[Vm], str | int], bool]:
     """What VMs are sorted by, and whether it falls."""
-    name = (sort or "vni").removeprefix("-")
+    sort = "vni" if sort is None else sort
+    name = sort.removeprefix("-")
     ranks: dict[str, Callable[[Vm], str | int]] = {
         "vni": lambda vm: int(vm.vni),
         "mac": lambda vm: int(vm.mac),
@@ -114,7 +115,7 @@ def _order(sort: str | None, topology: Topology) -> tuple[Callable[[Vm], str | i
     }
     if name not in ranks:
         raise invalid("sort", f"{sort!r} is none of {', '.join(ranks)}, or one with - before it")
-    return ranks[name], bool(sort) and sort is not None and sort.startswith("-")
+    return ranks[name], sort.startswith("-")
 
 
 def _host_text(topology: Topology, vm: Vm) -> str:
@@ -129,6 +130,6 @@ def _cursor(call: Call) -> Place | None:
     match decode_cursor(text) if len(text) <= _CURSOR_MAX_CHARS else None:
         case [str() | int() as rank, int(vni), int(mac)]:
             expected = str if (call.query("sort") or "").strip("-") in ("name", "host") else int
-            if type(rank) is expected:
+            if type(rank) is expected and bool not in (type(vni), type(mac)):
                 return rank, vni, mac
     raise invalid("cursor", "is not the 'next' of a page of this list in this order")
