@@ -13,7 +13,7 @@ const DRAWN_HOSTS_MAX = 8;
 const LABELLED_HOSTS_MAX = 5;
 const DOTS_MAX = 60;
 const NAMED_MAX = 10;
-const TAIL = 5; // of a long name: what tells it from its neighbours is mostly at its end
+const [NAME_MAX, TAIL] = [14, 6];
 const ORDER = ["error", "warning", "busy", "unknown", "ok"];
 const SORTS = { state: "State", name: "Name", vms: "VMs" };
 
@@ -22,10 +22,10 @@ const line = (kind, text) => h("span", null, h("svg", { class: `sample wire ${ki
 const tunnelText = (tunnel) => h("span", { class: `tunnel ${tunnelKind(tunnel?.state)}` },
   tunnel ? (tunnel.state === "up" ? ms(tunnel.rtt_ms) : `tunnel ${tunnel.state}`) : "no tunnel seen");
 
-// A name's first label, with its end always to be seen.
+// A name's first label; of a long one the middle goes, since its end tells it from its neighbours.
 function shortName(host) {
   const name = host.name?.split(".")[0] || host.name || shortDpid(host.dpid);
-  return h("strong", null, h("span", { class: "head" }, name.slice(0, -TAIL)), h("span", null, name.slice(-TAIL)));
+  return name.length <= NAME_MAX ? name : `${name.slice(0, NAME_MAX - TAIL - 1)}…${name.slice(-TAIL)}`;
 }
 
 export function open(ctx) {
@@ -165,7 +165,7 @@ export function open(ctx) {
         h("button", { type: "button", class: `tile ${stateOf(each)[0]}`, "aria-pressed": each === host ? "true" : "false",
           title: `${each.name ?? each.dpid}: ${each.reason ?? `VTEP ${each.vtep ?? "not known"}`}`,
           onclick: () => ctx.ask({ host: each === host ? null : each.dpid }, { replace: true }) },
-        h("span", { class: "top" }, mark(stateOf(each)[0]), shortName(each)),
+        h("span", { class: "top" }, mark(stateOf(each)[0]), h("strong", null, shortName(each))),
         h("span", { class: "quiet" }, stateOf(each)[0] === "ok" ? plural(each.vms, "VM") : stateOf(each)[1]),
         host ? each !== host && tunnels && tunnelText(toHost.get(each.dpid))
           : down.has(each.dpid) && h("span", { class: "tunnel error" }, `${plural(down.get(each.dpid), "tunnel")} down`))))),
