@@ -227,7 +227,7 @@ class Page:
                 if found := self.run(script):
                     return found
             if time.monotonic() > until_s:
-                raise AssertionError(f"never true: {script}\n{self.troubles}\n{self.text()}")
+                raise AssertionError(f"never true: {script}\n{self.troubles}\n{self.text()[:3000]}")
             time.sleep(0.05)
 
     def wait_text(self, *texts: str, selector: str = "body", within_s: float = 30.0) -> None:

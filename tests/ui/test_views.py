@@ -63,7 +63,7 @@ def test_every_view_is_shown(
     assert page.run("document.querySelectorAll('h1').length") == 1
     unnamed = page.run(
         "[...document.querySelectorAll('input, select')].filter((e) => !e.labels.length).length"
-        " + [...document.querySelectorAll('a, button')].filter((e) => !e.innerText.trim()"
+        " + [...document.querySelectorAll('a, button')].filter((e) => !e.textContent.trim()"
         " && !e.ariaLabel).length"
         " + [...document.querySelectorAll('table')].filter((e) => !e.caption"
         " || !e.querySelector('thead th[scope=col]')).length"

@@ -98,7 +98,7 @@ export function open(ctx) {
   // ---- few hosts
 
   function drawn() {
-    const hosts = [...shared.hosts.values()];
+    const hosts = ordered("name");
     wires.set(pairs(items()), { labels: hosts.length <= LABELLED_HOSTS_MAX });
     return h("div", { class: "canvas" }, layer(), h("ul", { class: `drawn of-${hosts.length}`, "aria-label": "Hosts" },
       hosts.map((host) => h("li", { key: host.dpid, id: `host-${host.dpid}` }, card(host)))));

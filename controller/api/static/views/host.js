@@ -10,7 +10,10 @@ const LISTED_MAX = 12;
 const RANK = (tunnel) => ["down", "unknown", "up"].indexOf(tunnel.state);
 const SHOWN_LIVE_MAX = 5000;
 const TYPING_MS = 250;
-const TABLES = { 0: "CLASSIFY", 1: "FROM_LOCAL", 2: "FROM_TUNNEL", 3: "TO_LOCAL", 20: "UNICAST", 21: "FLOOD", 22: "ND_REPLY" };
+const TABLES = {
+  0: "CLASSIFY", 1: "FROM_LOCAL", 2: "FROM_TUNNEL", 3: "TO_LOCAL", 10: "SENDER", 11: "SOURCE_IP", 12: "SPLIT",
+  20: "UNICAST", 21: "FLOOD", 22: "ND_REPLY", 30: "EGRESS",
+};
 
 export function open(ctx) {
   const { shared } = ctx;
