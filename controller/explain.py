@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Generator, Hashable
-from itertools import chain, islice
-from typing import Final
+from collections.abc import Collection, Hashable
 
 from controller.engine import Engine
 from controller.flow import Flow, ofctl_actions, ofctl_match
 from controller.pipeline import WHY, Kind, cookie_kind
-from controller.service import FlowPage, FlowQuestion, FlowView
-from controller.tables import FlowTable
+from controller.service import FlowView
 from controller.wire.decode import FlowEntry
 from controller.wire.dumptext import actions_text, match_text
 from controller.wire.encode import cookie_of, split
 from controller.wire.readback import read_flow
-from topology.errors import InvalidValue
 from topology.model import Topology
 from topology.types import Ip, Mac, VtepIp
-
-_UNITS_AT_ONCE: Final = 256
-_FLOWS_MAX: Final = 1 << 24  # of one fact on one bridge
-_MATCH_AT: Final = 48  # what comes before has no address in it (OpenFlow 1.3.5, 7.3.4.1)
 
 
 def flow_view(add: bytes, subject: str | None = None) -> FlowView:
@@ -54,121 +44,34 @@ def entry_view(entry: FlowEntry) -> FlowView:
     )
 
 
-def find_flows(
-    engine: Engine, dpid: int, question: FlowQuestion
-) -> Generator[None, None, FlowPage]:
-    """A page of what this bridge should hold: by table, highest priority first, then by fact.
-
-    It yields after every few hundred facts, so that its caller can give others a turn. Flows are
-    told apart by their bytes; only those of the page are put into words.
-    """
-    units = _Units(engine, dpid)
-    fits = _matcher(question.q)
-    found: dict[int, array[int]] = {}  # by rank: which flows, as numbers that no collector walks
-    for at in range(len(units)):
-        if at % _UNITS_AT_ONCE == 0:
-            yield
-        subject = units.subject(at) if question.q else None
-        for index, add in enumerate(units.flows(at)):
-            if question.table in (None, add[24]) and fits(add, subject):
-                rank = add[24] << 16 | 0xFFFF - (add[30] << 8 | add[31])
-                found.setdefault(rank, array("Q")).append(at * _FLOWS_MAX + index)
-    numbers = chain.from_iterable(found[rank] for rank in sorted(found))
-    page = islice(numbers, question.start, question.start + question.limit)
-    views = [units.view(*divmod(number, _FLOWS_MAX)) for number in page]
-    return FlowPage(
-        tuple(view for view in views if view is not None), sum(map(len, found.values()))
-    )
+def flow_views(engine: Engine, dpid: int) -> list[FlowView]:
+    """All that this bridge should hold, in table order, highest priority first."""
+    replica = engine.replicas.get(dpid)
+    topology = engine.topology
+    views: list[FlowView] = []
+    if replica is None:
+        tables = {vni: engine.tables[vni] for vni in topology.networks_on(dpid)}
+    else:
+        tables = replica.tables
+    for vni, table in tables.items():
+        for key, unit in table.units.items():
+            subject = subject_of(topology, vni, key)
+            views += [flow_view(add, subject) for add in split(unit.side(dpid))]
+    if replica is not None and replica.bridge.skips:
+        skipped = {kind.value for kind in replica.bridge.skips}
+        views = [view for view in views if int(view.cookie, 16) >> 48 & 0xFF not in skipped]
+    return sorted(views, key=lambda view: (view.table, -view.priority, view.match))
 
 
 def views_of(engine: Engine, dpid: int, cookies: Collection[int]) -> tuple[FlowView, ...]:
     """Those of the flows that this bridge should hold which have these cookies."""
     if not cookies:
         return ()
-    units = _Units(engine, dpid)
-    views = [
-        flow_view(add, units.subject(at))
-        for at in range(len(units))
-        for add in units.flows(at)
-        if cookie_of(add) in cookies
-    ]
-    return tuple(sorted(views, key=lambda view: (view.table, -view.priority, view.match)))
+    wanted = {f"{cookie:#018x}" for cookie in cookies}
+    return tuple(view for view in flow_views(engine, dpid) if view.cookie in wanted)
 
 
-class _Units:
-    """The facts that a bridge holds flows of, numbered as they were when it was made."""
-
-    def __init__(self, engine: Engine, dpid: int) -> None:
-        replica = engine.replicas.get(dpid)
-        self._topology = engine.topology
-        self._dpid = dpid
-        self._skips = frozenset[Kind]() if replica is None else replica.bridge.skips
-        if replica is None:
-            tables = {vni: engine.tables[vni] for vni in engine.topology.networks_on(dpid)}
-        else:
-            tables = dict(replica.tables)
-        self._keys: list[Hashable] = []
-        self._tables: list[tuple[int, FlowTable]] = []
-        self._starts: list[int] = []  # where each table's keys begin
-        for vni, table in tables.items():
-            self._starts.append(len(self._keys))
-            self._tables.append((vni, table))
-            self._keys += table.units
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def flows(self, at: int) -> list[bytes]:
-        """The flows of one fact as add messages; none when it is gone."""
-        _vni, table = self._table(at)
-        unit = table.units.get(self._keys[at])
-        adds = [] if unit is None else split(unit.side(self._dpid))
-        if not self._skips:
-            return adds
-        return [add for add in adds if cookie_kind(cookie_of(add)) not in self._skips]
-
-    def subject(self, at: int) -> str | None:
-        vni, _table = self._table(at)
-        return _subject(self._topology, vni, self._keys[at])
-
-    def view(self, at: int, index: int) -> FlowView | None:
-        flows = self.flows(at)
-        return flow_view(flows[index], self.subject(at)) if index < len(flows) else None
-
-    def _table(self, at: int) -> tuple[int, FlowTable]:
-        return self._tables[bisect_right(self._starts, at) - 1]
-
-
-def _matcher(q: str | None) -> Callable[[bytes, str | None], bool]:
-    """Whether a flow is about this: in words, as an address anywhere in it, or by its cookie."""
-    if not q:
-        return lambda _add, _subject: True
-    text = q.casefold()
-    kinds = {kind.value for kind, why in WHY.items() if text in why.casefold()}
-    cookie = text if text.startswith("0x") else None
-    address = _packed(q)
-
-    def fits(add: bytes, subject: str | None) -> bool:
-        if add[9] in kinds or (subject is not None and text in subject.casefold()):
-            return True
-        if cookie is not None and f"{cookie_of(add):#018x}".startswith(cookie):
-            return True
-        return address is not None and add.find(address, _MATCH_AT) >= 0
-
-    return fits
-
-
-def _packed(text: str) -> bytes | None:
-    """A MAC or IP as it is in a flow's bytes."""
-    for kind in (Mac, Ip):
-        try:
-            return kind.parse(text).packed
-        except InvalidValue:
-            continue
-    return None
-
-
-def _subject(topology: Topology, vni: int, key: Hashable) -> str | None:
+def subject_of(topology: Topology, vni: int, key: Hashable) -> str | None:
     """Whom a unit is about, in words."""
     match key:
         case ("mac", int(mac)):

@@ -16,7 +16,7 @@ from eventlet.event import Event as Signal
 from eventlet.queue import LightQueue
 from eventlet.timeout import Timeout
 
-from controller import explain
+from controller import explain, flow_search
 from controller.audit import Findings
 from controller.engine import Engine, Settings
 from controller.events import (
@@ -193,7 +193,7 @@ class Runtime:
         return None
 
     def flows(self, dpid: int, question: FlowQuestion) -> FlowPage:
-        search = explain.find_flows(self.engine, dpid, question)
+        search = flow_search.find_flows(self.engine, dpid, question)
         while True:
             try:
                 next(search)

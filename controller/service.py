@@ -63,6 +63,18 @@ class FlowView:
 
 
 @dataclass(frozen=True, slots=True)
+class Diff:
+    """Desired against installed on one bridge."""
+
+    missing: tuple[FlowView, ...]
+    extra: tuple[FlowView, ...]
+
+    @property
+    def in_sync(self) -> bool:
+        return not self.missing and not self.extra
+
+
+@dataclass(frozen=True, slots=True)
 class FlowQuestion:
     """Which flows of a bridge are asked for.
 
@@ -83,18 +95,6 @@ class FlowPage:
 
     flows: tuple[FlowView, ...]
     total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Diff:
-    """Desired against installed on one bridge."""
-
-    missing: tuple[FlowView, ...]
-    extra: tuple[FlowView, ...]
-
-    @property
-    def in_sync(self) -> bool:
-        return not self.missing and not self.extra
 
 
 class Service(Protocol):

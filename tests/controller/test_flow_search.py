@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from controller import explain
+from controller import flow_search
 from controller.service import FlowPage, FlowQuestion
 from tests.fake import FakeFabric
 
 
 def ask(fabric: FakeFabric, dpid: int, between=lambda: None, **question) -> FlowPage:
-    search = explain.find_flows(fabric.engine, dpid, FlowQuestion(**{"limit": 1000, **question}))
+    search = flow_search.find_flows(
+        fabric.engine, dpid, FlowQuestion(**{"limit": 1000, **question})
+    )
     while True:
         try:
             next(search)
@@ -58,7 +60,7 @@ def test_flows_are_found_by_name_address_reason_cookie_and_table(fabric, vms):
 
 
 def test_what_changes_while_it_is_searched_does_no_harm(fabric, vms, monkeypatch):
-    monkeypatch.setattr(explain, "_UNITS_AT_ONCE", 1)
+    monkeypatch.setattr(flow_search, "_UNITS_AT_ONCE", 1)
     leaving = iter(vms)
 
     def leave():
