@@ -1,4 +1,4 @@
-"""The flows that a bridge should hold, searched and paged: of many, only a page is put into words."""
+"""What a bridge should hold, searched and paged: of many flows, only a page is put into words."""
 
 from __future__ import annotations
 
