@@ -51,7 +51,7 @@ class PretendedFabric:
         self.commits = 0
         self.waits: list[float] = []
         self.flow_views = [FLOW]
-        self.questions: list[FlowQuestion] = []
+        self.flow_questions: list[FlowQuestion] = []
 
     def start(self) -> None:
         self._committer.start()
@@ -107,7 +107,7 @@ class PretendedFabric:
         return HostStatus(True, "LIVE", None, ports, 31)
 
     def flows(self, dpid: int, question: FlowQuestion) -> FlowPage:
-        self.questions.append(question)
+        self.flow_questions.append(question)
         end = question.start + question.limit
         return FlowPage(tuple(self.flow_views[question.start : end]), len(self.flow_views))
 

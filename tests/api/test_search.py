@@ -126,9 +126,9 @@ def test_what_cannot_be_meant(client: Any, vms: None, query: str, field: str) ->
 
 
 def test_flows_are_asked_for_by_words_and_table(client: Any, fabric: Any) -> None:
-    fabric.questions.clear()
+    fabric.flow_questions.clear()
     assert client.get("/v1/hosts/hv-1/flows?q=%20web-1&table=20&limit=5").status_int == 200
-    (question,) = fabric.questions
+    (question,) = fabric.flow_questions
     assert (question.q, question.table, question.limit, question.start) == ("web-1", 20, 5, 0)
     for query in ("table=255", "table=x", "table=", "table=020", "q="):
         assert client.get(f"/v1/hosts/hv-1/flows?{query}").status_int == 422
