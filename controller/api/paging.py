@@ -64,6 +64,11 @@ def page_at(
     )
 
 
+def page_of(call: Call, items: Sequence[T], show: Callable[[T], object]) -> Response:
+    """Answer one page of a list that is there as a whole."""
+    return page_at(call, lambda start, limit: (items[start : start + limit], len(items)), show)
+
+
 def limit_of(call: Call) -> int:
     """How many items a page may have."""
     text = call.query("limit")
