@@ -235,9 +235,9 @@ class Page:
         where = f"(document.querySelector({json.dumps(selector)})?.innerText ?? '')"
         self.wait(f"{wanted}.every((text) => {where}.includes(text))", within_s)
 
-    def picture(self, path: Path, *, whole: bool = False) -> Path:
-        """A PNG of what is seen; whole: of all that one could scroll to."""
-        data = self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]
+    def picture(self, path: Path) -> Path:
+        """A PNG of what is seen."""
+        data = self.call("Page.captureScreenshot")["data"]
         path.write_bytes(base64.b64decode(data))
         return path
 

@@ -37,12 +37,12 @@ export async function get(path, query = {}, signal = undefined) {
   return body;
 }
 
-// The answer, or null where this controller has no such endpoint or thing.
+// The answer, or null where this controller has no such endpoint.
 export async function maybe(path, query, signal) {
   try {
     return await get(path, query, signal);
   } catch (error) {
-    if (error instanceof ApiError && error.status === 404) return null;
+    if (error instanceof ApiError && error.status === 404 && error.message.startsWith("there is no '/v1/")) return null;
     throw error;
   }
 }

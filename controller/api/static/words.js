@@ -34,7 +34,7 @@ export function duration(seconds) {
   return `${Math.round(seconds / 86_400)} d`;
 }
 
-export const ms = (n) => (n === null || n === undefined ? "–" : `${n < 10 ? n.toFixed(1) : Math.round(n)} ms`);
+export const ms = (n) => (n === null || n === undefined ? "–" : `${n < 0.1 ? n.toFixed(2) : n < 10 ? n.toFixed(1) : Math.round(n)} ms`);
 export const clock = (date) => date.toLocaleTimeString("en-GB");
 export const when = (text) => clock(new Date(text));
 
@@ -95,7 +95,10 @@ export function placeLink(shared, place) {
   return shared.hosts.has(place) ? h("a", { href: `#/hosts/${place}` }, text) : h("span", { title: "foreign VTEP" }, text, h("small", null, " foreign"));
 }
 
-// columns: [{head, cell(item), num?, sort?, wide?}]; sorting: {now, set} for those with `sort`.
+// A list without spaces, which may be broken behind its commas.
+export const breakable = (text) => text.split(",").flatMap((part, at, all) => (at < all.length - 1 ? [`${part},`, h("wbr")] : [part]));
+
+// columns: [{head, cell(item), num?, sort?, wide?, mono?, whole? (one line)}]; sorting: {now, set} for those with `sort`.
 export function table({ caption, columns, items, keyOf, sorting, rowClass, head = true }) {
   return h(
     "div",
@@ -112,7 +115,7 @@ export function table({ caption, columns, items, keyOf, sorting, rowClass, head 
   );
 }
 
-const cellClass = (column) => [column.num && "num", column.wide && "wide", column.mono && "mono"].filter(Boolean).join(" ") || null;
+const cellClass = (column) => [column.num && "num", column.wide && "wide", column.mono && "mono", column.whole && "whole"].filter(Boolean).join(" ") || null;
 
 function headCell(column, sorting) {
   const props = { scope: "col", class: cellClass(column) };

@@ -3,7 +3,7 @@
 import { get, seg } from "../api.js";
 import { h } from "../dom.js";
 import { fromPorts, loadTunnels, tunnelTable, unprobed } from "../tunnels.js";
-import { count, empty, field, hostBadge, notice, pager, plural, shortDpid, table } from "../words.js";
+import { breakable, count, empty, field, hostBadge, notice, pager, plural, shortDpid, table } from "../words.js";
 
 const PAGE = 100;
 const LISTED_MAX = 12;
@@ -132,12 +132,12 @@ export function open(ctx) {
 
   function flowTable(caption, items, withHow) {
     return table({ caption, items, keyOf: (flow) => `${flow.how ?? ""}${flow.cookie}`, columns: [
-      { head: "Table", cell: (flow) => `${flow.table} ${TABLES[flow.table] ?? ""}` },
+      { head: "Table", whole: true, cell: (flow) => `${flow.table} ${TABLES[flow.table] ?? ""}` },
       withHow && { head: "", cell: (flow) => flow.how },
       { head: "Why", wide: true, cell: (flow) => flow.why },
       { head: "Priority", num: true, cell: (flow) => flow.priority },
-      { head: "Match", mono: true, wide: true, cell: (flow) => flow.match || "any" },
-      { head: "Actions", mono: true, wide: true, cell: (flow) => flow.actions },
+      { head: "Match", mono: true, wide: true, cell: (flow) => breakable(flow.match || "any") },
+      { head: "Actions", mono: true, wide: true, cell: (flow) => breakable(flow.actions) },
       { head: "Cookie", mono: true, cell: (flow) => flow.cookie },
     ].filter(Boolean) });
   }

@@ -2,10 +2,10 @@
 
 import { maybe } from "../api.js";
 import { h } from "../dom.js";
-import { absent, badge, command, empty, field, mark, notice, placeLink } from "../words.js";
+import { absent, badge, command, empty, field, mark, notice, placeLink, plural } from "../words.js";
 
 const KINDS = [["", "ARP or ND, then ICMP"], ["arp", "ARP"], ["nd", "ND"], ["icmp", "ICMP"], ["tcp", "TCP"], ["udp", "UDP"]];
-const EVENT_MARKS = { drop: "error", lost: "error", answer: "ok", output: "ok", deliver: "ok", delivered: "ok", flood: "busy" };
+const EVENT_MARKS = { drop: "error", lost: "error", answer: "ok", deliver: "ok", tunnel: "busy", flood: "busy", underlay: "busy", controller: "warning" };
 
 export function open(ctx) {
   let trace = null;
@@ -58,9 +58,9 @@ export function open(ctx) {
     }
     return [
       why && reasons(why),
-      trace === null ? absent("Traces (or there is no such VM)") : [
-        notice(trace.delivered ? "ok" : "error", trace.verdict),
-        trace.cure && [h("p", null, "What mends it:"), command(trace.cure, ctx.say)],
+      trace === null ? absent("Traces") : [
+        (!why || why.reachable !== trace.delivered || value("live")) && notice(trace.delivered ? "ok" : "error", trace.verdict),
+        trace.cure && trace.cure !== why?.command && [h("p", null, "What mends it:"), command(trace.cure, ctx.say)],
         (trace.stages ?? []).map((stage, at) => drawStage(stage, at)),
       ],
     ];
@@ -75,7 +75,7 @@ export function open(ctx) {
   }
 
   function drawStage(stage, at) {
-    const kind = stage.outcome === "lost" ? "error" : "ok";
+    const kind = stage.ok === false || stage.outcome === "lost" ? "error" : "ok";
     return h("section", { class: "stage", "aria-label": stage.what },
       h("h2", null, `${at + 1}. ${stage.what} `, badge(kind, stage.outcome)),
       h("ol", { class: "hops" }, byHost(stage.hops ?? []).map((part) =>
@@ -87,11 +87,12 @@ export function open(ctx) {
   }
 
   function drawHop(hop) {
-    const kind = EVENT_MARKS[hop.event] ?? (hop.flow === null ? "error" : "unknown");
+    const kind = EVENT_MARKS[hop.event] ?? "unknown";
     return h("li", { class: `hop ${kind}` },
-      h("span", { class: "table-name" }, `${hop.table ?? ""} ${hop.table_name ?? ""}`),
+      h("span", { class: "table-name" }, hop.table === null ? "underlay" : `${hop.table} ${hop.table_name ?? ""}`),
       h("div", null,
-        h("p", null, hop.event && badge(kind, hop.event), " ", hop.why ?? "no flow matches"),
+        h("p", null, hop.event !== "next" && hop.table !== null && [badge(kind, hop.event), " "], hop.why ?? "no flow matches",
+          hop.packets !== null && hop.packets !== undefined && h("span", { class: "quiet" }, ` (${plural(hop.packets, "probe frame")} counted here)`)),
         hop.reason && h("p", { class: "quiet" }, hop.reason),
         hop.flow && h("details", null, h("summary", null, "The flow"),
           h("code", { class: "flow" }, `cookie=${hop.flow.cookie}, table=${hop.flow.table}, priority=${hop.flow.priority}, ${hop.flow.match || "any"} actions=${hop.flow.actions}`))));
