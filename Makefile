@@ -8,9 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# command:package, of everything the lab runs
+# command:package, of everything the lab and the tests run
 TOOLS := ovs-vswitchd:openvswitch-switch ip:iproute2 ethtool:ethtool ping:iputils-ping \
-         tcpdump:tcpdump unshare:util-linux busybox:busybox
+         tcpdump:tcpdump unshare:util-linux busybox:busybox \
+         chromium-headless-shell:chromium-headless-shell
 
 # Of what only `make bench` compares with; unpacked, not installed: none may start as a service.
 PEERS := ovn-common ovn-central ovn-host openvswitch-testcontroller

@@ -65,7 +65,7 @@ def flow_views(engine: Engine, dpid: int) -> list[FlowView]:
         tables = replica.tables
     for vni, table in tables.items():
         for key, unit in table.units.items():
-            subject = _subject(topology, vni, key)
+            subject = subject_of(topology, vni, key)
             views += [flow_view(add, subject) for add in split(unit.side(dpid))]
     if replica is not None and replica.bridge.skips:
         skipped = {kind.value for kind in replica.bridge.skips}
@@ -82,7 +82,7 @@ def views_of(engine: Engine, dpid: int, cookies: Collection[int]) -> tuple[FlowV
         if len(found) < len(cookies):
             keys.update(table.owned(dpid))
         for key in keys:
-            subject = _subject(engine.topology, vni, key)
+            subject = subject_of(engine.topology, vni, key)
             for add in split(table.units[key].side(dpid)):
                 if cookie_of(add) in cookies:
                     found[cookie_of(add)] = flow_view(add, subject)
@@ -110,7 +110,7 @@ def drift_told(engine: Engine, drift: Drift) -> dict[str, object]:
     }
 
 
-def _subject(topology: Topology, vni: int, key: Hashable) -> str | None:
+def subject_of(topology: Topology, vni: int, key: Hashable) -> str | None:
     """Whom a unit is about, in words."""
     match key:
         case ("mac", int(mac)):
@@ -118,9 +118,9 @@ def _subject(topology: Topology, vni: int, key: Hashable) -> str | None:
         case (int(of), "mac", int(mac)):
             return f"talks to {station_text(topology, of, mac)}"
         case ("ip", int(ip)):
-            return f"{Ip(ip)}, VNI {vni}"
+            return _address(topology, vni, ip)
         case (int(of), "ip", int(ip)):
-            return f"talks to {Ip(ip)}, VNI {of}"
+            return f"talks to {_address(topology, of, ip)}"
         case ("vm", int(of), int(mac)):
             return station_text(topology, of, mac)
         case ("vtep", VtepIp() as vtep):
@@ -137,3 +137,9 @@ def station_text(topology: Topology, vni: int, mac: int) -> str:
     vm = topology.vms.get((vni, mac))
     named = f" {vm.name}" if vm is not None and vm.name else ""
     return f"{'VM' if vm else 'learned'}{named} {Mac(mac)}, VNI {vni}"
+
+
+def _address(topology: Topology, vni: int, ip: int) -> str:
+    vm = topology.vm_with_ip(vni, ip)
+    named = f"VM {vm.name} " if vm is not None and vm.name else ""
+    return f"{named}{Ip(ip)}, VNI {vni}"

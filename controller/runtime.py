@@ -18,7 +18,7 @@ from eventlet.event import Event as Signal
 from eventlet.queue import LightQueue
 from eventlet.timeout import Timeout
 
-from controller import doctor, explain, tunnel_views
+from controller import doctor, explain, flow_search, tunnel_views
 from controller.engine import Engine, Settings
 from controller.events import (
     Committed,
@@ -48,7 +48,8 @@ from controller.service import (
     CheckResult,
     Diff,
     DriftCounts,
-    FlowView,
+    FlowPage,
+    FlowQuestion,
     Forecast,
     HostCounts,
     HostStatus,
@@ -136,6 +137,7 @@ class Runtime:
         )
         self._epoch_s = time.time() - time.monotonic()
         self._measures = Measures(time.time())
+        self._measures.version = self._about.version
         self._watching = False  # a write, until it is applied
 
     def start(self) -> None:
@@ -348,8 +350,15 @@ class Runtime:
         while busy() and self.now_s() < end_s:
             eventlet.sleep(LOOK_EVERY_S)
 
-    def flows(self, dpid: int) -> list[FlowView]:
-        return explain.flow_views(self.engine, dpid)
+    def flows(self, dpid: int, question: FlowQuestion) -> FlowPage:
+        search = flow_search.find_flows(self.engine, dpid, question)
+        while True:
+            try:
+                next(search)
+            except StopIteration as end:
+                page: FlowPage = end.value
+                return page
+            eventlet.sleep(0)
 
     def diff(self, dpid: int) -> Diff:
         findings = self._inspector.findings(dpid)

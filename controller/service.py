@@ -266,6 +266,29 @@ class Status:
     hosts: HostCounts
 
 
+@dataclass(frozen=True, slots=True)
+class FlowQuestion:
+    """Which flows of a bridge are asked for.
+
+    table: of that number only. q: that are about this, part of a VM's name, of an address, of the
+    reason, or a whole MAC or IP anywhere in the flow, or how the cookie begins. start: so many of
+    those are left out.
+    """
+
+    limit: int
+    start: int = 0
+    table: int | None = None
+    q: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowPage:
+    """Some flows, and how many fit in all."""
+
+    flows: tuple[FlowView, ...]
+    total: int
+
+
 class Service(Protocol):
     """The running controller, as the API sees it. Methods may switch greenlets, never block."""
 
@@ -315,8 +338,8 @@ class Service(Protocol):
         """The tunnels of every connected host, or of one, by sender and far end."""
         ...
 
-    def flows(self, dpid: int) -> list[FlowView]:
-        """What that bridge should hold, in table and priority order."""
+    def flows(self, dpid: int, question: FlowQuestion) -> FlowPage:
+        """What that bridge should hold, in table and priority order; gives others their turns."""
         ...
 
     def trace(self, question: Question) -> TraceReport:

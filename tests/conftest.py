@@ -14,7 +14,7 @@ from topology.lab.command import require_tools
 MakeLab = Callable[..., Lab]
 
 
-LABS = ("tests/ovs/", "tests/lab/", "tests/bench/")
+LABS = ("tests/ovs/", "tests/lab/", "tests/bench/", "tests/ui/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,7 @@ import sys
 from threading import Thread
 from typing import IO
 
-WITH_SWITCHES = {"ovs": ("tests/ovs",), "labs": ("tests/lab", "tests/bench")}
+WITH_SWITCHES = {"ovs": ("tests/ovs",), "labs": ("tests/lab", "tests/bench", "tests/ui")}
 PARTS = {
     **WITH_SWITCHES,
     "rest": ("tests", *(f"--ignore={path}" for part in WITH_SWITCHES.values() for path in part)),

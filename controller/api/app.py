@@ -35,6 +35,7 @@ from controller.api import (
 from controller.api.answers import answer
 from controller.api.call import Call
 from controller.api.described import Described, described
+from controller.api.pages import Pages, Sessions
 from controller.api.problems import Problem, problem_of, problem_response
 from controller.service import Service
 from topology.errors import VxlanError
@@ -142,15 +143,16 @@ class Api:
         if token is not None and not token:
             raise ValueError("an empty API token protects nothing")
         self._service = service
-        self._version = service.measures().version = version
+        self._version = version
         self._token = None if token is None else token.encode("utf-8")
+        self._sessions = Sessions(token)
+        self._pages = Pages(self._sessions)
         self.routes: Final = (
             *ROUTES,
             Route("/healthz", {"GET": self._healthz}),
             Route("/readyz", {"GET": self._readyz}),
             Route("/openapi.json", {"GET": self._openapi}),
             Route("/docs", {"GET": self._docs}),
-            Route("/static/docs.css", {"GET": self._docs_style}),
         )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -158,7 +160,7 @@ class Api:
         response = self._respond(Request(environ))
         took_s = time.monotonic() - began_s
         self._service.measures().requested(environ["REQUEST_METHOD"], response.status_int, took_s)
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"
         # Not response(environ, start_response): that makes Location absolute, out of what the
         # client wrote as Host, which behind a proxy is not where the API is.
@@ -178,6 +180,8 @@ class Api:
 
     def _route(self, request: Request) -> Response:
         path = _path(request)
+        if self._pages.serves(path):
+            return self._page(request, path)
         parts = path.split("/")
         route, found = next(
             ((each, found) for each in self.routes if (found := each.match(parts)) is not None),
@@ -191,6 +195,11 @@ class Api:
         if not route.public:
             self._check_ready()
         return handler(Call(self._service, request, found))
+
+    def _page(self, request: Request, path: str) -> Response:
+        now_s = time.monotonic()
+        known = self._bears_token(request) or self._sessions.holds(request, now_s)
+        return self._pages.respond(request, path, known=known, now_s=now_s)
 
     @Described("controller", shapes.Health, public=True)
     def _healthz(self, _call: Call) -> Response:
@@ -219,12 +228,6 @@ class Api:
         call.allow_query()
         return docs.page(self._document)
 
-    @Described("controller", media_type="text/css")
-    def _docs_style(self, call: Call) -> Response:
-        """The layout of that page."""
-        call.allow_query()
-        return docs.style()
-
     def _check_ready(self) -> None:
         if not self._service.ready():
             raise Problem(
@@ -235,12 +238,12 @@ class Api:
             )
 
     def _authorize(self, request: Request) -> None:
-        if self._token is None:
+        if self._bears_token(request):
             return
-        header = request.environ.get("HTTP_AUTHORIZATION", "").encode("latin-1", "replace")
-        scheme, _, given = header.partition(b" ")
-        if scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token):
+        reads = request.method in ("GET", "HEAD")
+        if reads and self._sessions.holds(request, time.monotonic()):
             return
+        header = request.environ.get("HTTP_AUTHORIZATION", "")
         challenge = 'Bearer realm="vxlan-l2"'
         if header:
             challenge += ', error="invalid_token"'
@@ -249,6 +252,14 @@ class Api:
             "this wants the header 'Authorization: Bearer TOKEN' with the API's token",
             headers={"WWW-Authenticate": challenge},
         )
+
+    def _bears_token(self, request: Request) -> bool:
+        """Whether the request has the API's token, or there is none to have."""
+        if self._token is None:
+            return True
+        header = request.environ.get("HTTP_AUTHORIZATION", "").encode("latin-1", "replace")
+        scheme, _, given = header.partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token)
 
 
 def _path(request: Request) -> str:

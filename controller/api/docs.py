@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from html import escape
-from importlib.resources import files
 from typing import Any, Final
 
 from webob import Response
@@ -27,11 +26,6 @@ def page(document: Node) -> Response:
     response = Response(body=html.encode("utf-8"), content_type="text/html", charset="utf-8")
     response.headers["Content-Security-Policy"] = CSP
     return response
-
-
-def style() -> Response:
-    text = files("controller.api").joinpath("static/docs.css").read_bytes()
-    return Response(body=text, content_type="text/css", charset="utf-8")
 
 
 def _page(document: Node) -> Iterator[str]:

@@ -6,6 +6,9 @@ is still there. Its text is opaque to clients.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar, cast
@@ -41,7 +44,7 @@ def page(
 
     ``more`` goes beside what every page has.
     """
-    limit, after = _limit(call), _cursor(call, parts)
+    limit, after = limit_of(call), _cursor(call, parts)
     start = None if after is None else after[0] if parts == 1 else after
     found = keys.after(cast(K | None, start), limit + 1)
     shown = found[:limit]
@@ -55,21 +58,33 @@ def page(
     )
 
 
-def page_of(call: Call, items: Sequence[T], show: Callable[[T], object]) -> Response:
-    """Answer one page of a list that has its own order; the cursor is a position in it."""
-    limit, after = _limit(call), _cursor(call, 1)
+def page_at(
+    call: Call, find: Callable[[int, int], tuple[Sequence[T], int]], show: Callable[[T], object]
+) -> Response:
+    """Answer one page of a list that has its own order; the cursor is a position in it.
+
+    ``find(start, limit)`` gives that part of the list, and how long all of it is.
+    """
+    limit, after = limit_of(call), _cursor(call, 1)
     start = 0 if after is None else after[0]
-    end = min(start + limit, len(items))
+    items, total = find(start, limit)
+    end = min(start + limit, total)
     return answer(
         {
-            "items": [show(item) for item in items[start:end]],
-            "next": _encode(end) if end < len(items) else None,
-            "total": len(items),
+            "items": [show(item) for item in items],
+            "next": _encode(end) if end < total else None,
+            "total": total,
         }
     )
 
 
-def _limit(call: Call) -> int:
+def page_of(call: Call, items: Sequence[T], show: Callable[[T], object]) -> Response:
+    """Answer one page of a list that is there as a whole."""
+    return page_at(call, lambda start, limit: (items[start : start + limit], len(items)), show)
+
+
+def limit_of(call: Call) -> int:
+    """How many items a page may have."""
     text = call.query("limit")
     if text is None:
         return LIMIT_DEFAULT
@@ -77,6 +92,22 @@ def _limit(call: Call) -> int:
     if not digits or not 1 <= int(text) <= LIMIT_MAX:
         raise invalid("limit", f"{text!r} is not a number from 1 to {LIMIT_MAX}")
     return int(text)
+
+
+def encode_cursor(parts: Sequence[int | str]) -> str:
+    """A cursor of a list that is not in the order of its keys."""
+    text = json.dumps(parts, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode("ascii")).decode("ascii").rstrip("=")
+
+
+def decode_cursor(text: str) -> list[object] | None:
+    """What was encoded, None where the text is no cursor."""
+    try:
+        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
+        parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error, RecursionError):
+        return None
+    return parts if isinstance(parts, list) else None
 
 
 def _encode(key: int | tuple[int, int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from webob import Response
@@ -10,14 +11,18 @@ from controller.api import shapes
 from controller.api.answers import answer, written
 from controller.api.call import Call
 from controller.api.described import DPID_PATH, Described
-from controller.api.paging import page, page_of
+from controller.api.paging import page, page_at
 from controller.api.problems import agree, invalid
 from controller.api.schemas import HostBody, read
+from controller.api.search import search_text
 from controller.api.shown import show_flow, show_host
+from controller.service import FlowQuestion, FlowView
 from topology.draft import Draft, Outcome
 from topology.errors import Conflict, NotFound
 from topology.model import Host
 from topology.types import Dpid
+
+_TABLE = re.compile(r"0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-4]", re.ASCII)
 
 
 @Described("hosts", shapes.Host, paged=1)
@@ -94,8 +99,14 @@ def delete(call: Call) -> Response:
 @Described("hosts", shapes.Flow, paged=1)
 def flows(call: Call) -> Response:
     """What the host's bridge should hold."""
-    call.allow_query("limit", "cursor")
-    return page_of(call, call.service.flows(_named(call).dpid), show_flow)
+    call.allow_query("table", "q", "limit", "cursor")
+    dpid, table, q = _named(call).dpid, _table(call), search_text(call)
+
+    def find(start: int, limit: int) -> tuple[tuple[FlowView, ...], int]:
+        page = call.service.flows(dpid, FlowQuestion(limit, start, table, q))
+        return page.flows, page.total
+
+    return page_at(call, find, show_flow)
 
 
 @Described("hosts", shapes.Diff, errors=(409,))
@@ -110,6 +121,15 @@ def diff(call: Call) -> Response:
             "in_sync": found.in_sync,
         }
     )
+
+
+def _table(call: Call) -> int | None:
+    text = call.query("table")
+    if text is None:
+        return None
+    if not _TABLE.fullmatch(text):
+        raise invalid("table", f"{text!r} is not a table's number, 0 to 254")
+    return int(text)
 
 
 def _shown(call: Call, host: Host) -> shapes.Host:

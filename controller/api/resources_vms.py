@@ -13,6 +13,7 @@ from controller.api.described import HOST, IP_QUERY, NAME, VNI, Described
 from controller.api.paging import page
 from controller.api.problems import agree
 from controller.api.schemas import VmBody, VmPutBody, read
+from controller.api.search import search
 from controller.api.shown import show_vm
 from topology.draft import Draft, Outcome
 from topology.errors import InvalidValue, NotFound
@@ -24,8 +25,10 @@ from topology.types import Ip, Location, Mac
 @Described("vms", shapes.Vm, paged=2, query=(VNI, HOST, IP_QUERY, NAME))
 def index(call: Call) -> Response:
     """VMs, all or those that fit every filter."""
-    call.allow_query("vni", "mac", "host", "ip", "name", "limit", "cursor")
+    call.allow_query("vni", "mac", "host", "ip", "name", "q", "sort", "limit", "cursor")
     topology = call.service.topology
+    if call.query("q") is not None or call.query("sort") is not None:
+        return search(call, topology, _filtered(call, topology))
 
     def show(key: MacKey) -> shapes.Vm:
         return show_vm(topology.vms[key])

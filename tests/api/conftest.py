@@ -22,6 +22,8 @@ from controller.service import (
     DriftCounts,
     End,
     Evidence,
+    FlowPage,
+    FlowQuestion,
     FlowView,
     Forecast,
     HostCounts,
@@ -75,6 +77,8 @@ class PretendedFabric:
         self.counts = Ledger()
         self.counted: list[int | None] = []
         self.measured = Measures(1_795_255_200.0)
+        self.measured.version = "1.2.3"
+        self.flow_questions: list[FlowQuestion] = []
 
     def start(self) -> None:
         self._committer.start()
@@ -178,8 +182,10 @@ class PretendedFabric:
             Vni(0), question.src, question.dst, False, "no", "silent", "look", evidence
         )
 
-    def flows(self, dpid: int) -> list[FlowView]:
-        return self.flow_views
+    def flows(self, dpid: int, question: FlowQuestion) -> FlowPage:
+        self.flow_questions.append(question)
+        end = question.start + question.limit
+        return FlowPage(tuple(self.flow_views[question.start : end]), len(self.flow_views))
 
     def diff(self, dpid: int) -> Diff:
         if dpid not in self.connected:
