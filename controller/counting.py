@@ -132,7 +132,10 @@ class Counting:
 
     def _turn(self, now_s: float) -> list[Happening]:
         happened = []
-        for vni, gone in self.ledger.turn(now_s, self._topology.networks).items():
+        turned = self.ledger.turn(now_s, self._topology.networks)
+        if turned:
+            self._forget_hosts()
+        for vni, gone in turned.items():
             network = self._topology.networks.get(vni)
             if network is not None:
                 data: dict[str, object] = {
@@ -145,6 +148,12 @@ class Counting:
                 }
                 happened.append(Happening("suppressed", data))
         return happened
+
+    def _forget_hosts(self) -> None:
+        known = self._topology.hosts
+        for dpid in [dpid for dpid in self._meters if dpid not in known]:
+            if dpid not in self._replicas:
+                del self._meters[dpid]
 
     def request(self, dpids: Iterable[int], waiter: Waiter, now_s: float) -> None:
         """Have these switches asked now; the waiter hears of each once."""
@@ -165,7 +174,7 @@ class Counting:
     def _ask(self, replica: Replica, now_s: float) -> None:
         meter = self._meters.setdefault(replica.dpid, _Meter())
         self._asked.pop(replica.dpid, None)
-        meter.waiters, meter.upcoming = meter.upcoming, []
+        meter.waiters += _taken(meter.upcoming)
         xids = {replica.ask_flows(table) for table in self._tables(replica)}
         meter.reading = _Reading(xids, now_s)
         self._at_once += 1
@@ -210,6 +219,8 @@ class Counting:
         for waiter in _taken(meter.waiters):
             waiter(dpid)
         for other in list(self._asked):
+            if self._at_once >= AT_ONCE:
+                break
             self._ask_first(other, now_s)
         self._go_round(now_s)
 

@@ -6,8 +6,10 @@ from array import array
 from collections.abc import Iterator
 from struct import Struct, pack
 
+from controller.pipeline import Table
 from controller.wire import encode
 
+ALL_TABLES = 0xFF
 _COOKIE = Struct("=Q")  # as array("Q") reads them; they are only compared
 _FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
 _EMPTY_MATCH = encode.encode_match(())
@@ -58,8 +60,10 @@ class CookieLog:
     def __len__(self) -> int:
         return len(self._fold()) // 8
 
-    def stats(self) -> Iterator[bytes]:
-        """Bodies of the multipart replies of a dump."""
+    def stats(self, table: int = ALL_TABLES) -> Iterator[bytes]:
+        """Bodies of the multipart replies of a dump; of one table, all are told as FLOOD's."""
+        if table not in (ALL_TABLES, Table.FLOOD):
+            return
         log = bytes(self._fold())
         entry = _FLOW_STATS.pack(_BARE_BYTES, *bytes(10)) + _EMPTY_MATCH
         step = _PART_BYTES // _BARE_BYTES * 8
@@ -121,11 +125,13 @@ class FlowStore:
     def __len__(self) -> int:
         return len(self._flows)
 
-    def stats(self) -> Iterator[bytes]:
-        """Bodies of the multipart replies of a dump."""
+    def stats(self, table: int = ALL_TABLES) -> Iterator[bytes]:
+        """Bodies of the multipart replies of a dump, of all tables or one."""
         part: list[bytes] = []
         size = 0
         for add in list(self._flows.values()):
+            if table not in (ALL_TABLES, add[24]):
+                continue
             entry = _entry(add)
             if size + len(entry) > _PART_BYTES:
                 yield b"".join(part)

@@ -241,7 +241,7 @@ class Switch:
         xid = _xid(message)
         (kind,) = unpack_from("!H", message, 8)
         if kind == encode.MP_FLOW:
-            self.out.append(_multipart_replies(xid, kind, self.flows.stats()))
+            self.out.append(_multipart_replies(xid, kind, self.flows.stats(message[16])))
         elif kind == encode.MP_GROUP_DESC:
             self.out.append(_multipart_replies(xid, kind, _parts(self.groups)))
         elif kind == encode.MP_METER_CONFIG:

@@ -31,7 +31,7 @@ class _One:
 
 def show(call: Call) -> Response:
     """Everything that is measured. Others get their turns while it is put together."""
-    call.allow_query("name[]")
+    call.allow_query()
     encode, content_type = choose_encoder(call.accept)
     parts: list[bytes] = []
     for family in families(call.service, _pause):
