@@ -246,7 +246,7 @@ def test_drift_of_an_hour_ago_is_history():
 
 @pytest.mark.parametrize(
     ("ports_s", "away_s", "accused"),
-    [(86400, 40.0, True), (75, 40.0, True), (50, 40.0, False), (100, 40.0, True), (11, 1.0, False)],
+    [(86400, 40.0, True), (75, 40.0, True), (50, 40.0, False), (11, 1.0, False), (900, 2.0, False)],
 )
 def test_an_empty_bridge_whose_switch_went_on_running(ports_s, away_s, accused):
     evidence = world(host(1, emptied=True, ports_s=ports_s))
