@@ -35,7 +35,7 @@ def _watched(engine: Engine, replica: Replica, tunnel: Tunnel, now_s: float) -> 
         tunnel.sent,
         tunnel.lost,
         tunnel.mtu_bytes,
-        peer.mtu_bytes,
+        peer.mtu_bytes or None,
         tunnel.mtu_ok,
     )
 

@@ -52,7 +52,9 @@ class TunnelState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The far end of a tunnel: how it is reached, and the MTU that shared networks want."""
+    """The far end of a tunnel: how it is reached, and the MTU that shared networks want, 0 where
+    none is shared that is in use.
+    """
 
     dpid: int
     vtep: VtepIp
@@ -238,7 +240,7 @@ class Tunnels:
             for peer, tunnel in session.tunnels.items():
                 self._ask(session, peer, tunnel, turn, now_s)
                 if now_s >= tunnel.mtu_due_s and tunnel.state is TunnelState.UP:
-                    session.sizing.setdefault(peer)
+                    self._begin_sizing(session, peer, tunnel)
         quick = bool(session.waiting or session.sizing)
         session.next_s = min(session.round_s, now_s + LOOK_S) if quick else session.round_s
         if turn.probes:
@@ -330,6 +332,10 @@ class Tunnels:
             sizing.tries += 1
             turn.probes.setdefault(sizing.size, []).append(tunnel)
 
+    def _begin_sizing(self, session: _Session, peer: int, tunnel: Tunnel) -> None:
+        if tunnel.peer.mtu_bytes:
+            session.sizing.setdefault(peer)
+
     def _too_large(
         self,
         session: _Session,
@@ -387,7 +393,7 @@ class Tunnels:
         before, tunnel.state = tunnel.state, TunnelState.UP
         if before is not TunnelState.UP:
             tunnel.mtu_due_s = now_s
-            session.sizing.setdefault(peer)
+            self._begin_sizing(session, peer, tunnel)
             session.next_s = min(session.next_s, now_s)
         return tunnel if before is TunnelState.DOWN else None
 

@@ -132,8 +132,8 @@ def fail_mode(evidence: Evidence) -> Findings:
             continue
         session_s = evidence.now_s - past.came_s[-1]
         away_s = STANDALONE_S if past.away_s is None else past.away_s
-        if ports_s < session_s + away_s + MARGIN_S:
-            continue  # the switch itself was restarted
+        if ports_s < session_s + away_s + MARGIN_S or away_s < STANDALONE_S - MARGIN_S:
+            continue  # the switch itself was restarted; or its controller was changed by hand
         unless = " (unless that was before this controller started)" if past.away_s is None else ""
         yield warning(
             host.called,

@@ -190,9 +190,9 @@ def blamed(
 
     Where that is so of several hosts, the one with most comes first and takes its tunnels away.
     """
-    ends = _by_end(known)
-    left = list(bad)
+    left, others = list(bad), list(known)
     while True:
+        ends = _by_end(others)
         counts = Counter({key: len(of) for key, of in _by_end(left).items()})
         whole = [
             dpid
@@ -205,6 +205,7 @@ def blamed(
         worst = max(whole, key=lambda dpid: (counts[dpid, "out"] + counts[dpid, "in"], -dpid))
         yield worst, [one for one in left if worst in (one.dpid, one.peer)]
         left = [one for one in left if worst not in (one.dpid, one.peer)]
+        others = [one for one in others if worst not in (one.dpid, one.peer)]
     if left:
         yield None, left
 
