@@ -82,10 +82,10 @@ def _shell_lines(host: Host) -> Iterator[str]:
         yield f"ovs-vsctl --may-exist add-port br-tun {port} \\"
         yield f"    -- set interface {port} type={host.kind} {settings}"
     yield ""
-    yield "# Last, and only where it is another: Open vSwitch flushes the flows of a bridge that"
-    yield "# had no controller."
+    yield "# Last, and only where it is not there yet: Open vSwitch flushes the flows of a bridge"
+    yield "# that had no controller."
     yield "there=$(ovs-vsctl get-controller br-tun)"
-    yield 'if [ "$there" != "$controller" ]; then'
+    yield 'if ! printf \'%s\\n\' "$there" | grep -Fqx "$controller"; then'
     yield '    if [ -z "$there" ] &&'
     yield "        ovs-ofctl -O OpenFlow13 dump-flows br-tun |"
     yield "        grep actions= | grep -qv 'actions=NORMAL$'"

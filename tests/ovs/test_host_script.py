@@ -132,16 +132,16 @@ def test_ifupdown_stanzas_make_the_same_host(make_fabric, script):
     """Each stanza is brought up by Debian's own script, in the order in which ifup does it."""
     fabric = make_fabric(hosts=2, tunnels="flow", connect=False)
     one, two = fabric.lab.hosts
+    options = ("--new", "--tunnel", "peer", "--peer", "192.0.2.8", "--peer", "192.0.2.9")
+    stanzas, commands = (script(fabric, *options, form) for form in ("--ifupdown", "--shell"))
     made = {}
-    for host, form in ((one, "--ifupdown"), (two, "--shell")):
+    for host in (one, two):
         unprepared(fabric, host)
-        text = script(fabric, "--new", "--tunnel", "peer", "--peer", "192.0.2.9", form)
-        if form == "--shell":
-            run(host, text)
-        else:
-            for stanza in ifup_order(text):
-                ifup(host, stanza)
-                ifup(host, stanza)
+        if host is two:
+            run(host, commands)
+        for stanza in ifup_order(stanzas) if host is one else ():
+            ifup(host, stanza)
+            ifup(host, stanza)
         wait_live_or_degraded(fabric, host)
         made[host] = configured(host)
     assert made[one] == made[two]
