@@ -80,13 +80,13 @@ _POLICY: dict[Kind | None, tuple[str, str, str]] = {
     Kind.UNICAST_DROP: (
         "unknown-unicast-dropped",
         "{dst} is not known in {network}, which drops unknown unicast",
-        "vxlanctl vm add {dst} --vni {vni} --host HOST   # or unknown_unicast: flood",
+        "vxlanctl vm add {dst} --network {vni} --host HOST   # or unknown_unicast: flood",
     ),
     Kind.NEIGHBOUR_DROP: (
         "unknown-address-dropped",
         "no VM is registered with this address in {network}, which drops who-has for unknown"
         " addresses of its subnets (unknown_arp: drop)",
-        "vxlanctl vm set NAME --vni {vni} --ip ADDRESS   # register the address",
+        "vxlanctl vm set NAME --network {vni} --ip ADDRESS   # register the address",
     ),
     Kind.MULTICAST_DROP: (
         "multicast-dropped",
@@ -101,13 +101,13 @@ _POLICY: dict[Kind | None, tuple[str, str, str]] = {
     Kind.FORGED: (
         "port-security",
         "port security of {network}: {src} uses a MAC or IP that it is not registered with",
-        "vxlanctl vm set {src} --vni {vni} --ip ADDRESS   # register the address it uses",
+        "vxlanctl vm set {src} --network {vni} --ip ADDRESS   # register the address it uses",
     ),
     Kind.SOURCE_GUARD: (
         "vm-elsewhere",
         "{src} is registered on this very host, but its frame came through a tunnel: it runs on"
         " another host than it is registered on",
-        "vxlanctl vm move {src} --vni {vni} --host HOST",
+        "vxlanctl vm move {src} HOST --network {vni}",
     ),
     Kind.UNICAST_LOCAL: (
         "same-host",
@@ -133,7 +133,7 @@ def _not_carried(
         "not-carried",
         f"host {host} does not carry network {network.name or network.vni}: no VM of it is"
         " registered there, so its frames are not taken in",
-        f"vxlanctl vm add MAC --vni {network.vni} --host {host}",
+        f"vxlanctl vm add MAC --network {network.vni} --host {host}",
     )
 
 
@@ -164,7 +164,7 @@ def _no_member(
         "not-carried",
         f"host {host} does not carry network {network.name or network.vni}: what a tunnel brings"
         " of it is dropped there",
-        f"vxlanctl vm add MAC --vni {network.vni} --host {host}",
+        f"vxlanctl vm add MAC --network {network.vni} --host {host}",
     )
 
 

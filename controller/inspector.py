@@ -23,10 +23,18 @@ from controller.inquiries import Answer
 from controller.journey import Packet
 from controller.replica import Replica
 from controller.scene import Installed
-from controller.service import Evidence, Question, TracedHop, TraceReport, TunnelStatus, WhyReport
+from controller.service import (
+    CheckResult,
+    Evidence,
+    Question,
+    TracedHop,
+    TraceReport,
+    TunnelStatus,
+    WhyReport,
+)
 from controller.stations import BROADCAST_NAME, Station, find_destination, find_source, place_name
 from controller.trace import Asked, Stage, Trace, Tracer
-from controller.why import Presence, answer
+from controller.why import Presence, answer, of_check
 from controller.wire import decode
 from controller.wire.readback import read_entry, read_flow
 from topology.errors import Conflict, InvalidValue
@@ -60,6 +68,7 @@ class Inspector:
         since: Callable[[Iterable[MacKey]], Mapping[MacKey, str]],
         tunnels: Callable[[int], list[TunnelStatus]],
         drifted_lately: Callable[[], Iterable[tuple[float, Drift]]],
+        noticed: Callable[[Iterable[int]], list[CheckResult]],
     ) -> None:
         self._engine = engine
         self._now_s = now_s
@@ -67,6 +76,7 @@ class Inspector:
         self._since = since
         self._tunnels = tunnels
         self._drifted_lately = drifted_lately
+        self._noticed = noticed
 
     # What a switch holds
 
@@ -288,13 +298,27 @@ class Inspector:
             if not apart and isinstance(station.place, Dpid) and station.place not in silent
         ]
         noticed = [
-            self._noticed(drift, ago_s, trace)
+            self._drifted(drift, ago_s, trace)
             for at_s, drift in self._drifted_lately()
             if drift.dpid in tracer.hosts and (ago_s := self._now_s() - at_s) < LATELY_S
         ]
+        words = self._words_of(asked)
+        for result in self._noticed(tracer.hosts):
+            about = f"{result.subject} {result.summary}"
+            if result.status != "ok" and any(word in about for word in words):
+                noticed.append(of_check(result))
         return answer(self._engine.topology, asked, trace, tunnels, presences, silent, noticed)
 
-    def _noticed(self, drift: Drift, ago_s: float, trace: Trace) -> tuple[Evidence, Fault | None]:
+    def _words_of(self, asked: Asked) -> list[str]:
+        """How a text names these VMs and their hosts."""
+        words: list[object] = []
+        for station in (asked.src, asked.dst):
+            if station is not None:
+                words += [station.mac, station.name, station.ip, *station.ips]
+                words.append(place_name(self._engine.topology, station.place))
+        return [str(word) for word in words if word]
+
+    def _drifted(self, drift: Drift, ago_s: float, trace: Trace) -> tuple[Evidence, Fault | None]:
         """A drift that is mended; a fault of this question if a flow that it meets was touched."""
         met = {cookie for stage in trace.stages for cookie in stage.met(Dpid(drift.dpid))}
         touched = met & {*drift.missing, *drift.changed}

@@ -19,6 +19,7 @@ from eventlet.queue import LightQueue
 from eventlet.timeout import Timeout
 
 from controller import doctor, explain, flow_search, tunnel_views
+from controller.doctor import Evidence as Examined
 from controller.engine import Engine, Settings
 from controller.events import (
     Committed,
@@ -134,6 +135,7 @@ class Runtime:
             self._registered_since,
             self.tunnels,
             lambda: self._drifted_lately,
+            self._noticed,
         )
         self._epoch_s = time.time() - time.monotonic()
         self._measures = Measures(time.time())
@@ -313,23 +315,32 @@ class Runtime:
     def doctor(self, check: str | None = None) -> list[CheckResult]:
         """What is wrong, check by check."""
         self._look_closer()
-        usage = self._store.usage()
-        free_bytes = None if usage is None else usage[1]
-        store = doctor.StoreEvidence(self._store.describe(), free_bytes, self._store_trouble)
-        evidence = doctor.gather(
-            self.engine,
-            self._sessions,
-            store,
-            self.tunnels(),
-            self._target,
-            self.now_s(),
-            partial(eventlet.sleep, 0),
-        )
+        evidence = self._evidence(self.tunnels())
         found: list[CheckResult] = []
         for name in doctor.CHECKS if check is None else (check,):
             found += doctor.results(name, evidence)
             eventlet.sleep(0)
         return found
+
+    def _noticed(self, dpids: Iterable[int]) -> list[CheckResult]:
+        """What checks find by what is known already; of tunnels, only those of these hosts."""
+        tunnels = [tunnel for dpid in dpids for tunnel in self.tunnels(dpid)]
+        evidence = self._evidence(tunnels)
+        return [one for name in doctor.CHECKS for one in doctor.results(name, evidence)]
+
+    def _evidence(self, tunnels: list[TunnelStatus]) -> Examined:
+        usage = self._store.usage()
+        free_bytes = None if usage is None else usage[1]
+        store = doctor.StoreEvidence(self._store.describe(), free_bytes, self._store_trouble)
+        return doctor.gather(
+            self.engine,
+            self._sessions,
+            store,
+            tunnels,
+            self._target,
+            self.now_s(),
+            partial(eventlet.sleep, 0),
+        )
 
     def _look_closer(self) -> None:
         """Ask the switches, and have tunnels tried at once where that is not too many."""

@@ -334,7 +334,7 @@ class Tracer:
                     f"{dst} is neither registered nor learned in"
                     f" {self._network_name(int(self._network.vni))}: the packet is flooded to"
                     f" {count} VTEPs, and whoever has the address may answer",
-                    f"vxlanctl vm add MAC --vni {self._network.vni} --host HOST --ip ADDRESS",
+                    f"vxlanctl vm add MAC --network {self._network.vni} --host HOST --ip ADDRESS",
                 )
         else:
             stage.outcome = "lost"

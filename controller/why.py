@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from controller.faults import Fault
 from controller.inquiries import Answer
-from controller.service import Evidence, TunnelStatus, WhyReport
+from controller.service import CheckResult, Evidence, TunnelStatus, WhyReport
 from controller.stations import Station, place_name
 from controller.trace import Asked, Trace
 from topology.model import Host, Topology
@@ -94,6 +94,18 @@ def _weight(fault: Fault) -> int:
     if fault.cause in ("silent", "recent-drift"):
         return len(_ORDER) + 1
     return _ORDER.index(fault.cause) if fault.cause in _ORDER else len(_ORDER)
+
+
+_CAUSES = {"vm-place": "vm-elsewhere", "vlan": "vlan-mismatch"}
+"""What checks of the doctor are called here, where they are about two VMs."""
+
+
+def of_check(result: CheckResult) -> tuple[Evidence, Fault | None]:
+    """What the doctor says of one of these hosts or VMs. Only an error is a fault."""
+    text = result.summary if result.cause is None else f"{result.summary} ({result.cause})"
+    evidence = Evidence(f"check {result.check}", result.status, text)
+    cause = _CAUSES.get(result.check, result.check)
+    return evidence, Fault(cause, text, result.command) if result.status == "error" else None
 
 
 def _of_trace(trace: Trace) -> Iterator[tuple[Evidence, Fault | None]]:
@@ -186,7 +198,7 @@ def _of_presence(topology: Topology, presence: Presence) -> tuple[Evidence, Faul
             f"{station} is {'registered' if station.registered else 'known'} on {home}, but"
             f" answers on {where}"
         )
-        command = f"vxlanctl vm move {station} --vni {station.vni} --host {where}"
+        command = f"vxlanctl vm move {station} {where} --network {station.vni}"
         return Evidence(what, "error", text), Fault("vm-elsewhere", text, command)
     if first.vlan != presence.vlan:
         text = (

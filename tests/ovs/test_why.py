@@ -114,7 +114,7 @@ def test_a_vm_that_runs_on_another_host(fabric):
 
     assert told["cause"] == "vm-elsewhere"
     assert f"registered on hv-2, but answers on {'hv-3'}" in told["sentence"]
-    assert told["command"] == f"vxlanctl vm move {guest.name} --vni 0 --host hv-3"
+    assert told["command"] == f"vxlanctl vm move {guest.name} hv-3 --network 0"
 
 
 def test_a_port_with_the_tag_of_another_network(fabric):
@@ -227,3 +227,21 @@ def test_a_host_that_is_not_connected(fabric):
 
     assert told["cause"] == "host-disconnected"
     assert "hv-2" in told["sentence"]
+
+
+def test_a_port_with_a_tag_that_no_network_has(fabric):
+    a, b, _c = fabric.lab.vms[:3]
+    guest = fabric.lab.add_vm(b.host, "10.1.1.64")
+    assert fabric.register(guest).status == 201
+    b.host.vsctl("set", "port", guest.port, "tag=99")
+    _until(lambda: guest.send_garp() or _noticed(fabric))
+
+    told = why(fabric, a, guest)
+
+    assert told["cause"] == "vlan-mismatch"
+    assert "VLAN 99" in told["sentence"]
+
+
+def _noticed(fabric: Fabric) -> bool:
+    checks = fabric.rest.get("/v1/doctor?check=vlan")["checks"]
+    return any("VLAN 99" in check["summary"] for check in checks)
