@@ -52,8 +52,9 @@ ADDRESSED_ROUNDS = 3
 PULL_BYTES = 512 * 1024
 """About so much is sent between two barriers; another one may be under way meanwhile."""
 WINDOW = 2
-WATCHED_BYTES = 64 * 1024
-"""When more than this is sent at once, the flow monitor would have too much to say about it."""
+WATCHED_BYTES = 16 * 1024
+"""When more than this is sent before the last of it is confirmed, some hundred flow-mods, the flow
+monitor would have too much to say about it."""
 SOON_REST, SOON_S = 5, 0.5
 """An audit for what the monitor said waits this many times as long as the last one took, or so
 many seconds, since that one."""
@@ -143,6 +144,7 @@ class Replica:
         self._joining: dict[int, _Joining] = {}
         self._skipped: dict[int, int] = {}  # tables that an audit is to bring up to a revision
         self._under_way = 0  # barriers of catching up that are not answered
+        self._unconfirmed_bytes = 0  # what was sent before these
         self._bundles_out = 0
         self._groups: dict[int, bytes] = {}
         self._groups_moved = False  # since the audit began
@@ -347,7 +349,8 @@ class Replica:
             mods, stale = self._group_changes()
             adds = [*mods, *adds]
         out = [*adds, *deletes, *left]
-        if PULL_BYTES - room > WATCHED_BYTES:
+        self._unconfirmed_bytes += PULL_BYTES - room
+        if self._unconfirmed_bytes > WATCHED_BYTES:
             out = [*self.watch.suspend(), *out]
         self.flow_mods += len(left)
         self._under_way += 1
@@ -711,6 +714,8 @@ class Replica:
             return False
         if barrier.catches_up:
             self._under_way -= 1
+            if not self._under_way:
+                self._unconfirmed_bytes = 0
         if barrier.ears:
             self.ears_open = True
             return True

@@ -296,7 +296,8 @@ QUIET = settings(
 
 @QUIET
 @given(
-    route=st.sampled_from(ROUTES),
+    # An answer that does not end is test_events.py's.
+    route=st.sampled_from([route for route in ROUTES if route.path != "/v1/events"]),
     method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE"]),
     parts=st.lists(st.binary(max_size=12), min_size=3, max_size=3),
     possible=st.booleans(),
