@@ -11,7 +11,13 @@ from topology.lab.ovs import wait_until
 WITHIN_S = 30
 TWO_AUDITS_S = 42
 #: What a switch deletes by itself when a group is deleted.
-USE_GROUPS = {Kind.ARP_GRATUITOUS, Kind.ARP_PROBE, Kind.ND_DAD, Kind.NETWORK_FLOOD}
+USE_GROUPS = {
+    Kind.ARP_GRATUITOUS,
+    Kind.ARP_PROBE,
+    Kind.ND_DAD,
+    Kind.NETWORK_FLOOD,
+    Kind.UNICAST_FLOOD,
+}
 
 
 def kinds(cookies: set[str]) -> set[Kind | None]:
