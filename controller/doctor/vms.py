@@ -121,7 +121,7 @@ def _on_no_network(evidence: Evidence, sighting: Sighting) -> Findings:
             else "no network has that VLAN"
         )
         register = (
-            f"vxlanctl vm add {mac} {quoted(place)} --network {int(on_vlan[0].vni)}"
+            f"vxlanctl vm add {mac} --host {quoted(place)} --network {int(on_vlan[0].vni)}"
             if on_vlan
             else f"{_fdb(mac)}  # on {place}"
         )

@@ -405,7 +405,7 @@ def test_a_mac_that_nobody_registered_on_a_network_that_is_not_there():
     evidence = world(facts=[BLUE, vm(mac=OTHER)], sightings=[seen(vni=None, what=10)])
     one = only(evidence, "vlan")
     assert (one.status, one.subject) == ("warning", "hv-2")
-    assert one.command == f"vxlanctl vm add {MAC} hv-2 --network 100"
+    assert one.command == f"vxlanctl vm add {MAC} --host hv-2 --network 100"
 
 
 def test_a_registered_vm_that_is_heard_in_another_network():
