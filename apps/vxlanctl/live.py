@@ -166,6 +166,15 @@ def sentence(event: Json) -> str:
             who = cell(event.get("name") or event.get("mac"))
             way = f"from {told.get('from')} to {told.get('to')}"
             return f"{who} in network {told.get('vni')} moved {way}, told by {told.get('by')}"
+        case "suppressed":
+            counts = ", ".join(
+                f"{event.get(n, 0)} {n}" for n in ("answered", "suppressed", "flooded")
+            )
+            return f"network {cell(event.get('name') or event.get('vni'))}: {counts}"
+        case "vms" | "learned_many":
+            skipped = ("type", "id", "at", "vni")
+            counts = ", ".join(f"{event[n]} {n}" for n in event if n not in skipped)
+            return f"{'MACs learned' if event['type'] == 'learned_many' else 'VMs'}: {counts}"
         case "tunnel":
             rtt = f", {told['rtt_ms']} ms" if event.get("rtt_ms") is not None else ""
             return f"{host} to {told.get('vtep')} is {told.get('state')}{rtt}"
