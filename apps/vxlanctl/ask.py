@@ -13,7 +13,7 @@ from apps.vxlanctl.failures import Refused, WrongUsage
 from apps.vxlanctl.names import as_mac, maybe_vni
 from apps.vxlanctl.options import Network
 from apps.vxlanctl.session import api, session
-from apps.vxlanctl.show import as_json, cell, note, out, paint
+from apps.vxlanctl.show import as_json, cell, note, out, paint, safe
 
 Source = Annotated[
     str,
@@ -128,27 +128,33 @@ def _cure(command_text: object) -> None:
 
 def _draw(found: Json, *, brief: bool, full: bool) -> None:
     delivered = bool(found.get("delivered"))
+    names = {
+        hop.get("host"): hop.get("host_name")
+        for stage in found.get("stages") or []
+        for hop in stage.get("hops") or []
+    }
     for stage in [] if brief else found.get("stages") or []:
         outcome = cell(stage.get("outcome"))
         print(paint(cell(stage.get("what")), "bold") + ": " + paint(outcome, _mood(outcome)))
         _hops(stage.get("hops") or [], full=full)
         for end in stage.get("ends") or []:
-            _end(end)
+            _end(end, names)
         out()
     verdict = cell(found.get("verdict"))
     print(paint(verdict, "green" if delivered else "red"))
     if brief:
         for stage in found.get("stages") or []:
             for end in stage.get("ends") or []:
-                _end(end)
+                _end(end, names)
     _cure(found.get("cure"))
     if (found.get("question") or {}).get("live"):
         note("by the flows that are installed")
 
 
 def _mood(outcome: str) -> str:
-    bad = any(word in outcome for word in ("lost", "drop", "not "))
-    return "red" if bad else "green"
+    if any(word in outcome for word in ("lost", "drop", "not ")):
+        return "red"
+    return "yellow" if "flood" in outcome else "green"
 
 
 def _hops(hops: list[Json], *, full: bool) -> None:
@@ -159,11 +165,13 @@ def _hops(hops: list[Json], *, full: bool) -> None:
             print("  " + paint(host, "cyan"))
             at = host
         event = cell(hop.get("event"))
-        table = f"{cell(hop.get('table'))} {cell(hop.get('table_name'))}"
+        table = " ".join(
+            str(hop[key]) for key in ("table", "table_name") if hop.get(key) is not None
+        )
         why_text = cell(hop.get("why"))
         if full or event != "-" or hop.get("reason"):
             shown = paint(event, "red" if event == "drop" else "") if event != "-" else "..."
-            print(f"    {table.ljust(16)} {shown.ljust(8)} {why_text}")
+            print(f"    {safe(table).ljust(16)} {shown.ljust(8)} {why_text}")
         if hop.get("reason"):
             print(" " * 26 + paint(cell(hop["reason"]), "dim"))
         if full and isinstance(hop.get("flow"), dict):
@@ -172,7 +180,8 @@ def _hops(hops: list[Json], *, full: bool) -> None:
             print(" " * 26 + paint(f"{match} -> {flow.get('actions') or 'drop'}", "dim"))
 
 
-def _end(end: Json) -> None:
-    host = cell(end.get("host_name") or end.get("host"))
+def _end(end: Json, names: dict[Any, Any]) -> None:
+    host = end.get("host_name") or names.get(end.get("host")) or end.get("host")
     how, detail = cell(end.get("how")), cell(end.get("detail"))
-    print(f"  => {host}: {paint(how, _mood(how))}" + (f": {detail}" if detail != "-" else ""))
+    at = f"{cell(host)}: " if host else ""
+    print(f"  => {at}{paint(how, _mood(how))}" + (f": {detail}" if detail != "-" else ""))

@@ -78,7 +78,8 @@ def import_vms(
         )
     answers = []
     with progress(f"importing {file}") as bar:
-        task = bar.add_task("", total=len(rows))
+        # One request is carried out as a whole: how far it is nobody can tell.
+        task = bar.add_task("", total=len(rows) if len(parts) > 1 else None)
         for first, lines in parts:
             if len(parts) > 1 and first:
                 note(f"{first} of {len(rows)} are in")

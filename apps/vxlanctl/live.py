@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ import typer
 from apps.vxlanctl.client import Json
 from apps.vxlanctl.commands import command
 from apps.vxlanctl.failures import Failure, Refused, Unreachable
-from apps.vxlanctl.names import maybe_vni
+from apps.vxlanctl.names import host_names, maybe_vni
 from apps.vxlanctl.options import Network
 from apps.vxlanctl.session import api, session
 from apps.vxlanctl.show import cell, note, paint
@@ -47,11 +48,13 @@ def events(
 ) -> None:
     """Show what happens, as it happens, until Ctrl-C. With -o json one object a line."""
     query: dict[str, Any] = {"types": types, "vni": maybe_vni(network)}
+    names: dict[str, str] = {}
     for number, event in enumerate(follow(query, after, say=_say), start=1):
         if session().json:
             print(json.dumps(event, ensure_ascii=False), flush=True)
         else:
-            print(_line(event), flush=True)
+            _learn_names(event, names)
+            print(_line(event, names), flush=True)
         if number == count:
             return
 
@@ -120,7 +123,25 @@ def _data(lines: list[str]) -> Json:
 _STYLES = {"drift": "red", "host": "cyan", "moved": "yellow", "tunnel": "yellow", "reset": "red"}
 
 
-def _line(event: Json) -> str:
+def _learn_names(event: Json, names: dict[str, str]) -> None:
+    """Where an event tells of a host by its dpid alone, ask who that is."""
+    if event.get("host") and event.get("host_name"):
+        names[event["host"]] = event["host_name"]
+    told = (event.get(field) for field in _PLACES)
+    if any(place and place not in names for place in told) and not event.get("host_name"):
+        with suppress(Failure):
+            names.update(host_names())
+
+
+_PLACES = ("host", "from", "to", "peer")
+
+
+def _line(event: Json, names: dict[str, str]) -> str:
+    event = event | {
+        field: names.get(event[field], event[field])
+        for field in _PLACES
+        if isinstance(event.get(field), str)
+    }
     at = cell(event.get("at")).replace("T", " ").removesuffix("Z")
     kind = str(event["type"])
     return f"{at}  {paint(kind.ljust(12), _STYLES.get(kind, ''))} {sentence(event)}"
@@ -145,6 +166,15 @@ def sentence(event: Json) -> str:
             who = cell(event.get("name") or event.get("mac"))
             way = f"from {told.get('from')} to {told.get('to')}"
             return f"{who} in network {told.get('vni')} moved {way}, told by {told.get('by')}"
+        case "suppressed":
+            counts = ", ".join(
+                f"{event.get(n, 0)} {n}" for n in ("answered", "suppressed", "flooded")
+            )
+            return f"network {cell(event.get('name') or event.get('vni'))}: {counts}"
+        case "vms" | "learned_many":
+            skipped = ("type", "id", "at", "vni")
+            counts = ", ".join(f"{event[n]} {n}" for n in event if n not in skipped)
+            return f"{'MACs learned' if event['type'] == 'learned_many' else 'VMs'}: {counts}"
         case "tunnel":
             rtt = f", {told['rtt_ms']} ms" if event.get("rtt_ms") is not None else ""
             return f"{host} to {told.get('vtep')} is {told.get('state')}{rtt}"

@@ -27,7 +27,11 @@ VmArgument = Annotated[
 Network = Annotated[
     str | None,
     typer.Option(
-        "--network", "-n", help="VNI or name of a network.", autocompletion=complete.networks
+        "--network",
+        "-n",
+        "--vni",
+        help="VNI or name of a network.",
+        autocompletion=complete.networks,
     ),
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="So many at most.")]

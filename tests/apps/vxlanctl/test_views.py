@@ -65,7 +65,7 @@ def test_a_trace_is_drawn_hop_by_hop(ctl, told):
     assert "its way" in ctl("trace", "web-1", "web-2", "--full").out
     assert "priority 10, dl_dst=x -> output:5" in ctl("trace", "web-1", "web-2", "--full").out
     brief = ctl("trace", "web-1", "web-2", "--brief").out
-    assert brief.splitlines() == ["web-2 answers", f"  => {HV1}: delivered: port patch-tun"]
+    assert brief.splitlines() == ["web-2 answers", "  => hv-1: delivered: port patch-tun"]
     assert ctl("trace", "web-1", "web-2", "-o", "json").json == TRACE
 
 
