@@ -18,7 +18,7 @@ export function chart({ title, points, series, write }) {
     h("figcaption", null, title, h("span", { class: "legend" }, series.map((one, at) =>
       h("span", null, h("svg", { class: `sample series-${at}`, viewBox: "0 0 24 8", "aria-hidden": "true" }, h("line", { x1: 0, y1: 4, x2: 24, y2: 4 })), one.name)))),
     h("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}; the table below has the numbers` },
-      [0, 0.5, 1].map((part) => h("g", { class: "tick" },
+      (top > 1 ? [0, 0.5, 1] : [0, 1]).map((part) => h("g", { class: "tick" },
         h("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(part * top), y2: y(part * top) }),
         h("text", { x: LEFT - 6, y: y(part * top) + 4, "text-anchor": "end" }, write(part * top)))),
       [[from, "start"], [(from + to) / 2, "middle"], [to, "end"]].map(([time, anchor]) => h("text", { class: "time", x: x(time), y: HEIGHT - 6, "text-anchor": anchor },

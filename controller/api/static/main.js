@@ -92,7 +92,7 @@ const core = new Refresher(
     if (error) troubled(error);
     else {
       starting = loggedOut = false;
-      if (live.state !== "away") awaySince = null;
+      if (live.state !== "away") answered();
       if (current?.view.followsShared) current.refresher.soon();
       current?.redraw();
     }

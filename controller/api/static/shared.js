@@ -1,6 +1,7 @@
 // What the header and most views need: hosts, the names of networks and foreign VTEPs, totals.
 
 import { all, get, maybe } from "./api.js";
+import { netClass } from "./words.js";
 
 const CONCERNS = new Set(["host", "vm", "vms", "network", "vtep", "vip", "learned", "learned_many", "moved", "drift", "reset"]);
 
@@ -32,6 +33,7 @@ export class Shared {
     this.hosts = new Map(hosts.items.map((host) => [host.dpid, host]));
     this.networks = new Map(networks.items.map((network) => [network.vni, network]));
     this.vteps = new Map(vteps.items.map((vtep) => [vtep.vtep, vtep]));
+    for (const vni of this.networks.keys()) netClass(vni); // in the order of VNIs, whatever is shown first
     this.loadedAt = new Date();
     this.#isReady();
   }

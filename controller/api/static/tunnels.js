@@ -1,19 +1,15 @@
 // Tunnels as the controller's probes see them, or, without probes, as the hosts' ports tell.
 
-import { get, maybe } from "./api.js";
+import { maybe } from "./api.js";
 import { h } from "./dom.js";
 import { badge, ms, placeLink, table, tunnelKind, duration, count, notice } from "./words.js";
 
 export const PROBED_MAX = 2000;
 
-// {items, total, probed, down}: of one host, or of the fabric as far as it can be drawn.
+// {items, total}: of one host, or of the fabric as far as it can be shown; null without probes.
 export async function loadTunnels(query, signal) {
   const page = await maybe("/tunnels", { limit: PROBED_MAX, ...query }, signal);
   return page && { items: page.items, total: page.total };
-}
-
-export async function countTunnels(state, signal) {
-  return (await get("/tunnels", { state, limit: 1 }, signal)).total;
 }
 
 // What ports alone say: where each leads, and nothing of how it is there.

@@ -73,9 +73,13 @@ export const empty = (text, ...next) => h("div", { class: "empty" }, h("p", null
 export const absent = (what) =>
   notice("info", `${what}: not available from this controller.`);
 
-// Networks are told apart by colour and by name; more than the palette has share colours.
-export const NET_COLOURS = 10;
-export const netClass = (vni) => `net-${vni % NET_COLOURS}`;
+// Networks are told apart by name, and by colour: each takes the next one when it is first seen.
+const NET_COLOURS = 10;
+const colours = new Map(); // by vni
+export function netClass(vni) {
+  if (!colours.has(vni)) colours.set(vni, colours.size % NET_COLOURS);
+  return `net-${colours.get(vni)}`;
+}
 export const netText = (networks, vni) => {
   const name = networks.get(vni)?.name;
   return name ? `${name} (${vni})` : `network ${vni}`;

@@ -3,7 +3,7 @@
 
 import { get } from "../api.js";
 import { h } from "../dom.js";
-import { countTunnels, fromPorts, loadTunnels, tunnelTable, unprobed } from "../tunnels.js";
+import { fromPorts, loadTunnels, tunnelTable, unprobed } from "../tunnels.js";
 import {
   badge, compact, count, empty, hostBadge, mark, ms, netClass, netText, notice, placeText, plural, shortDpid, stateOf, table, tunnelKind,
 } from "../words.js";
@@ -32,9 +32,8 @@ export function open(ctx) {
   const { shared } = ctx;
   const wires = new Wires();
   let dots = new Map(); // by dpid: some of the VMs there
-  let tunnels = null; // {items, total} or null without probes
+  let tunnels; // {items, total}, null without probes, undefined while not known
   let chosen = null; // tunnels of the chosen host
-  let sums = null; // how many tunnels are up and down
 
   const few = () => shared.hosts.size <= DRAWN_HOSTS_MAX;
   const pick = () => shared.hosts.get(ctx.query.get("host")) ?? null;
@@ -52,7 +51,6 @@ export function open(ctx) {
       ]);
       tunnels = all;
       chosen = own;
-      sums = all && !few() ? { up: await countTunnels("up", signal), down: all.total } : null;
       if (few()) {
         const pages = await Promise.all([...shared.hosts.keys()].map((dpid) => get("/vms", { host: dpid, limit: DOTS_MAX }, signal)));
         dots = new Map([...shared.hosts.keys()].map((dpid, at) => [dpid, pages[at].items]));
@@ -82,12 +80,12 @@ export function open(ctx) {
       const [kind, text] = stateOf(host);
       states.set(text, { kind, n: (states.get(text)?.n ?? 0) + 1 });
     }
-    const shown = few() ? items() : null;
-    const up = sums?.up ?? shown?.filter((tunnel) => tunnel.state === "up").length;
-    const down = sums?.down ?? shown?.filter((tunnel) => tunnel.state === "down").length;
+    const of = (state) => tunnels.items.filter((tunnel) => tunnel.state === state).length;
+    const down = tunnels && (few() ? of("down") : tunnels.total);
     return h("div", { class: "summary" },
       [...states].map(([text, { kind, n }]) => badge(kind, `${count(n)} ${text}`)),
-      tunnels && [badge("ok", plural(up, "tunnel up", "tunnels up")), badge(down ? "error" : "ok", `${count(down)} down`)],
+      tunnels && few() && badge("ok", plural(of("up"), "tunnel up", "tunnels up")),
+      tunnels && badge(down ? "error" : "ok", plural(down, "tunnel down", "tunnels down")),
       few() && h("span", { class: "legend" }, "Lines: ", line("ok", "up"), line("error", "down"), line("unknown", "not probed")));
   }
 
@@ -156,7 +154,7 @@ export function open(ctx) {
         h("label", { class: "field" }, h("span", null, "In the order of"), h("select", { value: sort, onchange: (event) => ctx.ask({ sort: event.target.value }) },
           Object.entries(SORTS).map(([key, name]) => h("option", { key, value: key }, name)))),
         h("span", { class: "quiet" }, "Choose a host to see its tunnels on all others.")),
-      broken.length > 0 && h("p", { class: "notice error" }, mark("error"), h("span", null, plural(sums.down, "tunnel"), " down",
+      broken.length > 0 && h("p", { class: "notice error" }, mark("error"), h("span", null, plural(tunnels.total, "tunnel"), " down",
         tunnels.items.length < tunnels.total && ` (the first ${count(tunnels.items.length)} are marked)`, ": ",
         broken.slice(0, NAMED_MAX).map((pair, at) => [at > 0 && ", ", pair.ends.map((dpid, end) => [end > 0 && " to ", h("a", { href: `#/hosts/${dpid}` }, placeText(shared, dpid))])]),
         broken.length > NAMED_MAX && ", and others")),
