@@ -112,22 +112,33 @@ def curl(document: Node, path: str, method: str, operation: Node) -> str:
     words.append(f"http://127.0.0.1:8080{path}")
     if "requestBody" in operation:
         media, content = next(iter(operation["requestBody"]["content"].items()))
-        body = json.dumps(_example(document, content["schema"]))
+        body = json.dumps(example(document, content["schema"]))
         words += ["-H", f"'Content-Type: {media}'", "-d", f"'{body}'"]
     return " ".join(words)
 
 
-def _example(document: Node, schema: Node) -> Any:
-    """A value that fits: its own example, or made of those of what it holds and requires."""
+def example(document: Node, schema: Node) -> Any:
+    """A value that fits: its own example, or made of those of what it holds; None if there is none.
+
+    Of an object are named what it requires, and what has an example.
+    """
     schema = _resolved(document, schema)
+    if "anyOf" in schema:
+        schema = schema["anyOf"][0]
     if "examples" in schema:
         return schema["examples"][0]
     if schema.get("type") == "array":
-        return [_example(document, schema["items"])]
+        one = example(document, schema["items"])
+        return None if one is None else [one]
     if schema.get("type") == "object":
-        wanted = schema.get("required", ())
-        return {name: _example(document, schema["properties"][name]) for name in wanted}
-    return schema.get("default", schema.get("minimum"))
+        required = schema.get("required", ())
+        found = {
+            name: example(document, each)
+            for name, each in schema["properties"].items()
+            if not each.get("readOnly")
+        }
+        return {name: one for name, one in found.items() if one is not None or name in required}
+    return None
 
 
 def _resolved(document: Node, schema: Node) -> Node:

@@ -83,7 +83,9 @@ class HostBody(_Body):
     dpid: DpidText | None = _IN_PATH
     name: HostNameText | None = None
     vtep: VtepText | None = None
-    tunnel_ports: list[TunnelPortBody] = []
+    tunnel_ports: Annotated[
+        list[TunnelPortBody], Field(json_schema_extra={"uniqueItems": True})
+    ] = []
 
     def remotes(self) -> tuple[tuple[str, Remote], ...]:
         """What is declared of the tunnel ports, by name; a name may be there once."""

@@ -145,7 +145,9 @@ RemoteText: TypeAlias = Annotated[
     ),
 ]
 VniNumber: TypeAlias = Annotated[
-    Vni, _from_integer(shared_vni), _schema(type="integer", minimum=0, maximum=Vni.MAX)
+    Vni,
+    _from_integer(shared_vni),
+    _schema(type="integer", minimum=0, maximum=Vni.MAX, examples=[0]),
 ]
 VlanNumber: TypeAlias = Annotated[
     Vlan, _from_integer(Vlan), _schema(type="integer", minimum=1, maximum=Vlan.MAX)

@@ -83,6 +83,20 @@ def test_examples_fit_their_schemas(document: Any) -> None:
                 jsonschema_rs.validate(one["schema"], one["example"])
 
 
+def test_what_the_page_has_for_the_shell_is_taken(client: Any, document: Any) -> None:
+    """The bodies of its examples, by a controller that knows the host that they name."""
+    assert client.put("/v1/hosts/0000000000000099", {"name": "compute-1"}).status_int == 201
+    for path, method, operation in operations(document):
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if body is not None:
+            said = docs.example(document, body["schema"])
+            where = path
+            for one in operation["parameters"]:
+                where = where.replace(f"{{{one['name']}}}", str(one["example"]))
+            answer = client(method, where, said)
+            assert answer.status_int in (200, 201, 409), (where, said, answer.text)
+
+
 def test_a_token_is_wanted_where_it_is_said(fabric: Any, client: Any) -> None:
     assert "securitySchemes" not in client.get("/openapi.json").json_body["components"]
     api = Api(fabric, "1", SECRET)
