@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from controller import frames, learning, probes
+from controller.adoption import Adoption
 from controller.audit import Findings
 from controller.bridges import Bridge, PortNames
 from controller.counting import FLOOD_MISS, Counting
@@ -33,7 +34,6 @@ from controller.events import (
     Tick,
 )
 from controller.examiner import Examiner
-from controller.flow import Field
 from controller.forecast import forecast
 from controller.happenings import Happening
 from controller.inquiries import Inquiries
@@ -44,32 +44,28 @@ from controller.pipeline import (
     ND_RESPONDER_KINDS,
     PROBE_ETH_TYPE,
     PROBE_VNI,
-    SOURCE_KINDS,
     Kind,
-    Table,
     cookie_kind,
 )
 from controller.prober import BARRIER_XIDS, Prober
 from controller.refusals import explain
 from controller.replica import PRIVATE, Replica, State
 from controller.service import Applied, Forecast, Ticket
-from controller.sources import learned_binding, learned_source
 from controller.terms import Timing
 from controller.tunnels import Tunnel
-from controller.wire import decode, encode
+from controller.wire import decode
 from topology.model import (
     Change,
     Fact,
     Host,
     LearnedMac,
-    MacKey,
     Network,
     Put,
     Remove,
     Vip,
     Vm,
 )
-from topology.types import Dpid, Ip, Location, Mac, Vlan, VtepIp
+from topology.types import Dpid, Ip, VtepIp
 
 ARRIVALS_S, ARRIVALS_HOLD_S = 1.5, 30.0
 """Hosts that connect closer together than this come as a group; and how long a group may take."""
@@ -100,6 +96,7 @@ class Engine:
         self.examiner = Examiner()
         self.counting = Counting(self.topology, self.replicas)
         self.packets = PacketIns(self._derivation, settings.limits, self.counting)
+        self._adoption = Adoption(self._derivation, self.packets)
         self._secret = secret
         self.inquiries = Inquiries()
         self._effects = Effects()
@@ -363,7 +360,7 @@ class Engine:
         fresh = self._knows_all_s is None or now_s < self._knows_all_s
         found = replica.findings(keep_learned=fresh)
         if found is not None and found.extra:
-            self._adopt(replica, found.extra, now_s)
+            self._adoption.adopt(replica, found.extra, now_s)
             found = replica.findings(keep_learned=fresh)
         if found is None:
             self._audit_again(replica, now_s, at_once=first)
@@ -437,74 +434,6 @@ class Engine:
             self._start_audit(replica, now_s)
         elif replica.diff_waiters:
             replica.next_audit_s = now_s + 1.0
-
-    def _adopt(self, replica: Replica, left: Iterable[decode.FlowEntry], now_s: float) -> None:
-        """Learn back, from its own flows, what a host had taught before this controller started.
-
-        And take the conversations of reactive networks up again that it was holding.
-        """
-        heard: dict[tuple[MacKey, Location], tuple[float, dict[Ip, float]]] = {}
-        talks: list[tuple[int, str, int]] = []
-        for entry in left:
-            if cookie_kind(entry.cookie) is None or not entry.raw:
-                continue
-            fields = decode.entry_match(entry)
-            if cookie_kind(entry.cookie) in SOURCE_KINDS:
-                self._recall(replica, entry, fields, heard, now_s)
-            elif entry.idle_timeout_s:
-                talks += _conversation_of(entry, fields)
-        for ((vni, mac), place), (seen_s, ips) in heard.items():
-            known = learning.recall(self.topology, vni, mac, place, seen_s, ips)
-            if known is not None:
-                self.packets.remember(known)
-        for talk in talks:
-            self._derivation.converse(replica, *talk)
-
-    def _recall(
-        self,
-        replica: Replica,
-        entry: decode.FlowEntry,
-        fields: dict[Field, int],
-        heard: dict[tuple[MacKey, Location], tuple[float, dict[Ip, float]]],
-        now_s: float,
-    ) -> None:
-        vni, place = self._vni_on(fields.get(Field.VLAN_VID, 0) & 0xFFF), replica.dpid
-        where: Location = place
-        if Field.TUN_SRC in fields:
-            vtep = self.topology.vteps.get(Ip.v4(fields[Field.TUN_SRC]))
-            if vtep is None:
-                return
-            vni, where = fields.get(Field.TUN_ID), vtep.location
-        mac = fields.get(Field.ETH_SRC, 0)
-        if vni is None or not Mac(mac).is_station:
-            return
-        spoken = [Ip(fields[name]) for name in (Field.IPV6_SRC, Field.ND_TARGET) if name in fields]
-        if Field.ARP_SPA in fields:
-            spoken.append(Ip.v4(fields[Field.ARP_SPA]))
-        if where == place and not self._is_current(vni, mac, spoken, entry.cookie):
-            return
-        seen_s = now_s - entry.duration_s
-        best_s, ips = heard.setdefault(((vni, mac), where), (seen_s, {}))
-        ips.update(dict.fromkeys(spoken, seen_s))
-        heard[(vni, mac), where] = (max(best_s, seen_s), ips)
-
-    def _is_current(self, vni: int, mac: int, ips: list[Ip], cookie: int) -> bool:
-        """Whether a learned source's flow is as it would be now: not of another network's time.
-
-        It matches on a local VLAN, which may carry another network since.
-        """
-        network = self.topology.networks[vni]
-        flows = learned_source(network, mac, self.timing)
-        for ip in ips:
-            flows += learned_binding(network, mac, ip, self.timing)
-        return any(encode.cookie_of(encode.encode_flow(flow)) == cookie for flow in flows)
-
-    def _vni_on(self, vlan: int) -> int | None:
-        wanted = Vlan(vlan) if vlan else None
-        for network in self.topology.networks.values():
-            if network.vlan == wanted:
-                return network.vni
-        return None
 
     def _must_wait(self, replica: Replica, now_s: float) -> bool:
         """Whether a takeover is too early: its old flows reach more hosts than ours would.
@@ -755,20 +684,6 @@ class Engine:
             self._start_audit(replica, now_s)
         self._effects.wake.add(dpid)
         return self._hand_over()
-
-
-def _conversation_of(
-    entry: decode.FlowEntry, fields: dict[Field, int]
-) -> list[tuple[int, str, int]]:
-    """Which conversation a flow of a dump belongs to."""
-    vni = fields.get(Field.TUN_ID, -1)
-    if entry.table == Table.UNICAST and Field.ETH_DST in fields:
-        return [(vni, "mac", fields[Field.ETH_DST])]
-    if entry.table == Table.FLOOD and Field.ARP_TPA in fields:
-        return [(vni, "ip", Ip.v4(fields[Field.ARP_TPA]))]
-    if entry.table in (Table.FLOOD, Table.ND_REPLY) and Field.ND_TARGET in fields:
-        return [(vni, "ip", fields[Field.ND_TARGET])]
-    return []
 
 
 def _concerned(changes: Iterable[Change]) -> tuple[set[int], bool]:

@@ -42,7 +42,7 @@ from controller.ledger import Ledger
 from controller.measures import HostMeasures, Measures
 from controller.news import WriteNews
 from controller.openflow.front import Connection
-from controller.replica import Replica, State
+from controller.replica import State
 from controller.service import (
     About,
     Applied,
@@ -59,11 +59,11 @@ from controller.service import (
     StoreUsage,
     Ticket,
     TraceReport,
-    TunnelPort,
     TunnelStatus,
     WhyReport,
 )
 from controller.sessions import Sessions
+from controller.standing import host_status, standing
 from controller.store.base import Store
 from controller.store.committer import Committer
 from controller.tables import Buffer
@@ -243,58 +243,7 @@ class Runtime:
                 del self._waiters[dpid]
 
     def host_status(self, dpid: int) -> HostStatus:
-        replica = self.engine.replicas.get(dpid)
-        if replica is None:
-            return HostStatus(False, "DISCONNECTED", None, (), 0)
-        state, reason = self._standing(replica)
-        host = self.topology.hosts.get(dpid)
-        ports = tuple(
-            TunnelPort(port, name, None if (r := host and host.remote_of(name)) is None else str(r))
-            for port, name in replica.bridge.tunnel_ports
-        )
-        answers = "switch" if replica.bridge.nd else "controller"
-        monitor = bool(replica.watch.works)
-        return HostStatus(True, state, reason, ports, replica.desired_count(), answers, monitor)
-
-    def _standing(self, replica: Replica) -> tuple[str, str | None]:
-        """A connected host's state as it is shown, and what keeps it from working."""
-        reason = self._trouble(replica)
-        degraded = reason is not None and replica.state is State.LIVE
-        return "DEGRADED" if degraded else str(replica.state), reason
-
-    def _trouble(self, replica: Replica) -> str | None:
-        bridge = replica.bridge
-        host = self.topology.hosts.get(replica.dpid)
-        if bridge.patch_port is None:
-            return f"no patch port: br-tun has no port named {bridge.names.patch!r}"
-        if not bridge.tunnel_ports:
-            return f"no tunnel port: none is named like {', '.join(bridge.names.tunnels)}"
-        if host is None or host.vtep is None:
-            return "VTEP address not known; set it with PUT /v1/hosts/{dpid}"
-        unproven = self._unproven(replica)
-        if unproven:
-            return unproven
-        if replica.rejected:
-            first = next(iter(replica.rejected.values()))
-            return f"{len(replica.rejected)} flows refused by the switch, such as {first.reason}"
-        return None
-
-    def _unproven(self, replica: Replica) -> str | None:
-        bridge = replica.bridge
-        names = dict(bridge.tunnel_ports)
-        egress = replica.egress
-        if egress.unproven and egress.flow_port is None and not bridge.trusting:
-            return (
-                f"tunnel port {names[egress.unproven[0]]}: no known VTEP answers through it, so it"
-                " is not used; connect its peer, or declare it with PUT /v1/vteps/{ip} and PUT"
-                " /v1/hosts/{dpid}"
-            )
-        if egress.keyless and any(vni for vni in self.topology.networks_on(bridge.dpid)):
-            return (
-                f"tunnel port {names[min(egress.keyless)]} carries network 0 only: it needs"
-                " options:key=flow for the others"
-            )
-        return None
+        return host_status(self.engine, dpid)
 
     def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
         replicas = self.engine.replicas
@@ -432,7 +381,7 @@ class Runtime:
         if replica is None:
             return None
         return HostMeasures(
-            self._standing(replica)[0],
+            standing(self.topology, replica)[0],
             replica.rough_count(),
             len(replica.rejected),
             replica.audits,
@@ -621,7 +570,9 @@ class Runtime:
             if self._told.pop(dpid, None) is not None:
                 self._publish_host(dpid, _Told("FORGOTTEN", None, None, None))
             return
-        state, reason = ("DISCONNECTED", None) if replica is None else self._standing(replica)
+        state, reason = (
+            ("DISCONNECTED", None) if replica is None else standing(self.topology, replica)
+        )
         told, before = _Told(state, reason, host.vtep, host.name), self._told.get(dpid)
         if told == before:
             return
