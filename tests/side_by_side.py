@@ -1,4 +1,4 @@
-"""All tests, in three parts at a time: those with switches mostly wait, the others compute.
+"""All tests, in four parts at a time: those with switches or processes mostly wait.
 
 Each part has a network namespace of its own; its lines begin with its name.
 """
@@ -10,10 +10,14 @@ import sys
 from threading import Thread
 from typing import IO
 
-WITH_SWITCHES = {"ovs": ("tests/ovs",), "labs": ("tests/lab", "tests/bench", "tests/ui")}
+APART = {
+    "ovs": ("tests/ovs",),
+    "labs": ("tests/lab", "tests/bench", "tests/ui"),
+    "apps": ("tests/apps",),
+}
 PARTS = {
-    **WITH_SWITCHES,
-    "rest": ("tests", *(f"--ignore={path}" for part in WITH_SWITCHES.values() for path in part)),
+    **APART,
+    "rest": ("tests", *(f"--ignore={path}" for part in APART.values() for path in part)),
 }
 ISOLATED = ("unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "isolated")
 
