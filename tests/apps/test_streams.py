@@ -12,6 +12,7 @@ import pytest
 from controller.api.app import Api
 from controller.happenings import Happening
 from controller.journal import Journal
+from controller.measures import Measures
 
 IDLE_S = 1.0
 
@@ -20,7 +21,11 @@ class Journals:
     """A service that has nothing but events."""
 
     def __init__(self) -> None:
+        self.measured = Measures(0.0)
         self.journal = Journal("b007")
+
+    def measures(self) -> Measures:
+        return self.measured
 
     def ready(self) -> bool:
         return True
