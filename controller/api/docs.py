@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from webob import Response
 
@@ -109,7 +110,13 @@ def curl(document: Node, path: str, method: str, operation: Node) -> str:
     words = ["curl"] + ([] if method == "GET" else ["-X", method])
     if "security" in document and operation.get("security") != []:
         words += ["-H", "'Authorization: Bearer TOKEN'"]
-    words.append(f"http://127.0.0.1:8080{path}")
+    asked = [one for one in operation.get("parameters", ()) if one["in"] == "query"]
+    question = any(one.get("required") for one in asked)
+    query = urlencode(
+        [(one["name"], one["example"]) for one in asked if question and "example" in one]
+    )
+    url = f"http://127.0.0.1:8080{path}"
+    words.append(f"'{url}?{query}'" if query else url)
     if "requestBody" in operation:
         media, content = next(iter(operation["requestBody"]["content"].items()))
         body = json.dumps(_example(document, content["schema"]))
@@ -122,8 +129,15 @@ def _example(document: Node, schema: Node) -> Any:
     schema = _resolved(document, schema)
     if "examples" in schema:
         return schema["examples"][0]
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            return _example(document, schema[key][0])
+    if "const" in schema:
+        return schema["const"]
     if schema.get("type") == "array":
-        return [_example(document, schema["items"])]
+        return [
+            _example(document, each) for each in (*schema.get("prefixItems", ()), schema["items"])
+        ]
     if schema.get("type") == "object":
         wanted = schema.get("required", ())
         return {name: _example(document, schema["properties"][name]) for name in wanted}
@@ -173,7 +187,8 @@ def _type(schema: Node) -> str:
         return " or ".join(f"<code>{escape(json.dumps(each))}</code>" for each in schema["enum"])
     kind = schema.get("type", "")
     if kind == "array":
-        return f"list of {_type(schema['items'])}"
+        first = [_type(each) for each in schema.get("prefixItems", ())]
+        return f"list of {', then '.join([*first, _type(schema['items'])])}"
     if "properties" in schema:
         fields = ", ".join(
             f"<code>{name}</code>: {_type(each)}" for name, each in schema["properties"].items()
