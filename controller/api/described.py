@@ -18,6 +18,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 Schema = Mapping[str, object]
 
 JSON: Final = "application/json"
+EVENT_STREAM: Final = "text/event-stream"
+"""Of answers without an end: under ``x-streams``, since OpenAPI 3.1 has no words for them, and what
+calls every path, such as a test tool, would wait for ever. The schema is that of an event."""
+
 _ATTRIBUTE: Final = "__described__"
 
 

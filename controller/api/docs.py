@@ -94,12 +94,17 @@ def _operation(document: Node, path: str, method: str, operation: Node) -> Itera
     for status, response in operation["responses"].items():
         content = response.get("content", {})
         types = ", ".join(
-            _type(each["schema"]) if media.endswith("json") else f"<code>{media}</code>"
+            _type(each["schema"]) if media.endswith("json") else _of_media(media, each["schema"])
             for media, each in content.items()
         )
         yield _row(f"<code>{status}</code>", _text(response["description"]), types)
     yield "</table>"
     yield f"<pre><code>{escape(curl(document, path, method, operation))}</code></pre></section>"
+
+
+def _of_media(media: str, schema: Node) -> str:
+    what = f" of {_type(schema)}" if "$ref" in schema else ""
+    return f"<code>{media}</code>{what}"
 
 
 def curl(document: Node, path: str, method: str, operation: Node) -> str:
@@ -186,6 +191,8 @@ def _type(schema: Node) -> str:
     if "enum" in schema:
         return " or ".join(f"<code>{escape(json.dumps(each))}</code>" for each in schema["enum"])
     kind = schema.get("type", "")
+    if "contentSchema" in schema:
+        return f"JSON of {_type(schema['contentSchema'])}"
     if kind == "array":
         first = [_type(each) for each in schema.get("prefixItems", ())]
         return f"list of {', then '.join([*first, _type(schema['items'])])}"

@@ -8,19 +8,24 @@ from inspect import cleandoc
 from typing import Any, Final, Protocol
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import core_schema
 
 from controller.api import shapes
 from controller.api.bodies import BATCH_MAX_BYTES, ONE_MAX_BYTES
-from controller.api.described import JSON, PATH, WAIT, Described, Parameter, described
+from controller.api.described import (
+    EVENT_STREAM,
+    JSON,
+    PATH,
+    WAIT,
+    Described,
+    Parameter,
+    described,
+)
 from controller.api.paging import LIMIT_DEFAULT, LIMIT_MAX, cursor_pattern
 from topology.types import Vni
 
 Node = dict[str, Any]
-
-EVENT_STREAM: Final = "text/event-stream"
-"""Answers without an end: under ``x-streams``, since OpenAPI 3.1 has no words for them, and what
-calls every path, such as a test tool, would wait for ever."""
 
 _PROBLEM: Final = "application/problem+json"
 _NAMES: Final = re.compile(r"\{([a-z]+)\}")
@@ -75,6 +80,11 @@ class _Schemas(GenerateJsonSchema):
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+    def json_schema(self, schema: core_schema.JsonSchema) -> JsonSchemaValue:
+        """JSON in a text, which is what is sent in answers too."""
+        inner = self.generate_inner(schema["schema"])
+        return {"type": "string", "contentMediaType": JSON, "contentSchema": inner}
 
     def encode_default(self, dft: Any) -> Any:
         return int(dft) if isinstance(dft, Vni) else super().encode_default(dft)

@@ -16,9 +16,10 @@ from eventlet.timeout import Timeout
 from webob import Response
 
 from controller.api.call import Call
-from controller.api.described import VNI, Described, Parameter
+from controller.api.described import EVENT_STREAM, VNI, Described, Parameter
 from controller.api.jsontext import encode_json
 from controller.api.problems import Problem, invalid
+from controller.api.shapes_events import Event
 from controller.journal import Journal, Published
 
 LISTENERS_MAX: Final = 256
@@ -65,19 +66,19 @@ _QUERY: Final = (
 )
 
 
-@Described("observability", query=_QUERY, media_types=("text/event-stream",))
+@Described("observability", Event, query=_QUERY, media_types=(EVENT_STREAM,))
 def index(call: Call) -> Response:
     """What happens, as server-sent events.
 
-    Each event has an id, a type, and an object of JSON as its data, with the time as ``at``. A
-    comment comes at least every 15 seconds. A client that does not read is dropped.
+    Each event has an id, a type, and as its data an object of JSON on one line. A comment comes at
+    least every 15 seconds. A client that does not read is dropped; beyond 256 clients: 503.
     """
     call.allow_query("types", "vni", "after", "for")
     journal = call.service.journal
     wanted = _filter(call)
     seen = call.query("after") or call.header("Last-Event-ID")
     for_s = call.query_seconds("for", FOR_MAX_S)
-    response = Response(content_type="text/event-stream", charset="utf-8")
+    response = Response(content_type=EVENT_STREAM, charset="utf-8")
     response.headers["X-Accel-Buffering"] = "no"
     if call.is_head:
         return response
