@@ -74,7 +74,7 @@ def described(handler: Callable[..., Any]) -> Described | None:
 
 
 def _text(name: str, description: str, pattern: str | None, example: str) -> Parameter:
-    schema: dict[str, object] = {"type": "string", "minLength": 1}
+    schema: dict[str, object] = {"type": "string", "minLength": 1, "maxLength": NAME_MAX_CHARS}
     if pattern is not None:
         schema["pattern"] = pattern
     return Parameter(name, schema, description, example=example)
