@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from controller.api.patterns import DPID, IP, IPV4, MAC
+from controller.api.patterns import DPID, IP, IPV4, MAC, NAME_IN_PATH
 from topology.model import NAME_MAX_CHARS
 from topology.types import Vni
 
@@ -81,7 +81,6 @@ def _text(name: str, description: str, pattern: str | None, example: str) -> Par
 
 
 _VNI: Final = {"type": "integer", "minimum": 0, "maximum": Vni.MAX}
-_HOST_PATTERN: Final = "^[^/]+$"
 
 
 def choice(name: str, words: Iterable[str], description: str, **more: object) -> Parameter:
@@ -117,7 +116,7 @@ WAIT: Final = Parameter(
 DPID_PATH: Final = _text("host", "the host's datapath id", DPID, "00006e12f4fd6949")
 VTEP_PATH: Final = _text("ip", "the VTEP's address", IPV4, "192.168.33.20")
 PATH: Final[Mapping[str, Parameter]] = {
-    "host": _text("host", "dpid (16 hex digits), name or VTEP address", _HOST_PATTERN, "compute-1"),
+    "host": _text("host", "dpid (16 hex digits), name or VTEP address", NAME_IN_PATH, "compute-1"),
     "vni": Parameter("vni", _VNI, "the network's VNI", example=0),
     "mac": _text("mac", "the VM's MAC", MAC, "52:54:00:00:00:01"),
     "ip": _text("ip", "the IPv4 or IPv6 address", IP, "10.1.1.100"),
