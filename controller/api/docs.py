@@ -11,6 +11,8 @@ from urllib.parse import urlencode
 
 from webob import Response
 
+from controller.api.described import EVENT_STREAM
+
 Node = Mapping[str, Any]
 
 CSP: Final = (
@@ -80,7 +82,7 @@ def _operation(document: Node, path: str, method: str, operation: Node) -> Itera
                 f"<code>{one['name']}</code>",
                 one["in"],
                 _type(one["schema"]),
-                _text(one.get("description", "")),
+                "; ".join(_parameter_notes(one)),
             )
         yield "</table>"
     if "requestBody" in operation:
@@ -107,12 +109,34 @@ def _of_media(media: str, schema: Node) -> str:
     return f"<code>{media}</code>{what}"
 
 
+def _parameter_notes(one: Node) -> Iterator[str]:
+    yield from _notes(one)
+    if one.get("required") and one["in"] == "query":
+        yield "required"
+    if "example" in one:
+        yield f"such as <code>{escape(str(one['example']))}</code>"
+
+
+def _notes(described: Node) -> Iterator[str]:
+    """What is to be known of a field or parameter beside its type."""
+    schema = described["schema"]
+    if "description" in described:
+        yield _text(described["description"])
+    if "default" in schema:
+        yield f"default <code>{escape(json.dumps(schema['default']))}</code>"
+    if "examples" in schema:
+        shown = ", ".join(f"<code>{escape(str(one))}</code>" for one in schema["examples"])
+        yield f"such as {shown}"
+
+
 def curl(document: Node, path: str, method: str, operation: Node) -> str:
     """A call of this operation that one can paste into a shell, with the examples' values."""
     for one in operation.get("parameters", ()):
         if one["in"] == "path":
             path = path.replace(f"{{{one['name']}}}", str(one["example"]))
     words = ["curl"] + ([] if method == "GET" else ["-X", method])
+    if EVENT_STREAM in operation["responses"]["200"]["content"]:
+        words.append("-N")
     if "security" in document and operation.get("security") != []:
         words += ["-H", "'Authorization: Bearer TOKEN'"]
     asked = [one for one in operation.get("parameters", ()) if one["in"] == "query"]
@@ -167,13 +191,9 @@ def _schema_section(name: str, schema: Node) -> Iterator[str]:
     required = schema.get("required", ())
     yield f"<table>{_head('field', 'type', 'what')}"
     for field, each in schema["properties"].items():
-        notes = [_text(each["description"])] if "description" in each else []
-        if field not in required:
-            default = json.dumps(each["default"]) if "default" in each else ""
-            notes.append(f"default <code>{escape(default)}</code>" if default else "optional")
-        if "examples" in each:
-            shown = ", ".join(f"<code>{escape(str(one))}</code>" for one in each["examples"])
-            notes.append(f"such as {shown}")
+        notes = list(_notes({"schema": each, **each}))
+        if field not in required and "default" not in each:
+            notes.append("optional")
         yield _row(f"<code>{escape(field)}</code>", _type(each), "; ".join(notes))
     yield "</table></section>"
 

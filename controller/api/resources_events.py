@@ -59,7 +59,7 @@ _QUERY: Final = (
     ),
     Parameter(
         "for",
-        {"type": "number", "minimum": 0, "maximum": FOR_MAX_S},
+        {"type": "number", "minimum": 0, "maximum": int(FOR_MAX_S)},
         "seconds after which the answer ends; without it, it does not",
         example=10,
     ),
