@@ -9,8 +9,8 @@ from webob import Response
 
 from controller.api.call import Call
 from controller.api.jsontext import encode_json
+from controller.api.shown import show_place
 from controller.service import Applied, Ticket
-from topology.types import Dpid
 
 WAITING_FOR_MAX: Final = 10
 """So many of the hosts that lag are named."""
@@ -39,16 +39,13 @@ def written(
         status = 202
     body = {**show(), "applied": {"hosts": applied.hosts, "of": applied.of}}
     if status == 202:
-        body["waiting_for"] = [_named(call, dpid) for dpid in applied.behind[:WAITING_FOR_MAX]]
+        topology = call.service.topology
+        behind = applied.behind[:WAITING_FOR_MAX]
+        body["waiting_for"] = [show_place(topology, dpid) for dpid in behind]
     response = answer(body, status)
     if location is not None:
         response.headers["Location"] = location
     return response
-
-
-def _named(call: Call, dpid: int) -> dict[str, object]:
-    host = call.service.topology.hosts.get(Dpid(dpid))
-    return {"host": str(Dpid(dpid)), "host_name": None if host is None else host.name}
 
 
 def _receipt(call: Call, ticket: Ticket, wait_s: float | None) -> Applied:

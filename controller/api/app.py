@@ -222,7 +222,7 @@ class Api:
         call.allow_query()
         return answer(self._document)
 
-    @Described("controller", media_type="text/html")
+    @Described("controller", media_types=("text/html",))
     def _docs(self, call: Call) -> Response:
         """This description, for people."""
         call.allow_query()

@@ -70,15 +70,23 @@ class Call:
             raise invalid(name, f"{text!r} is not {' or '.join(choices)}")
         return text
 
-    def wait_s(self) -> float | None:
-        """``?wait=`` in seconds, None without it."""
-        text = self.query("wait")
+    def query_flag(self, name: str) -> bool:
+        """Whether the query says true; without it, or with false, no."""
+        return self.query_choice(name, ("false", "true")) == "true"
+
+    def query_seconds(self, name: str, max_s: float) -> float | None:
+        """A number of seconds, None where the query has none."""
+        text = self.query(name)
         if text is None:
             return None
-        wait_s = float(text) if _NUMBER.fullmatch(text) else math.inf
-        if not 0 <= wait_s <= WAIT_MAX_S:
-            raise invalid("wait", f"{text!r} is not a number of seconds from 0 to {WAIT_MAX_S:g}")
-        return wait_s
+        seconds = float(text) if _NUMBER.fullmatch(text) else math.inf
+        if not 0 <= seconds <= max_s:
+            raise invalid(name, f"{text!r} is not a number of seconds from 0 to {max_s:.0f}")
+        return seconds
+
+    def wait_s(self) -> float | None:
+        """``?wait=`` in seconds, None without it."""
+        return self.query_seconds("wait", WAIT_MAX_S)
 
     def allow_only_wait(self) -> None:
         """Check a write's query before anything is changed."""

@@ -7,8 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from webob import Response
+
+from controller.api.described import EVENT_STREAM
 
 Node = Mapping[str, Any]
 
@@ -79,7 +82,7 @@ def _operation(document: Node, path: str, method: str, operation: Node) -> Itera
                 f"<code>{one['name']}</code>",
                 one["in"],
                 _type(one["schema"]),
-                _text(one.get("description", "")),
+                "; ".join(_parameter_notes(one)),
             )
         yield "</table>"
     if "requestBody" in operation:
@@ -93,12 +96,37 @@ def _operation(document: Node, path: str, method: str, operation: Node) -> Itera
     for status, response in operation["responses"].items():
         content = response.get("content", {})
         types = ", ".join(
-            _type(each["schema"]) if media.endswith("json") else f"<code>{media}</code>"
+            _type(each["schema"]) if media.endswith("json") else _of_media(media, each["schema"])
             for media, each in content.items()
         )
         yield _row(f"<code>{status}</code>", _text(response["description"]), types)
     yield "</table>"
     yield f"<pre><code>{escape(curl(document, path, method, operation))}</code></pre></section>"
+
+
+def _of_media(media: str, schema: Node) -> str:
+    what = f" of {_type(schema)}" if "$ref" in schema else ""
+    return f"<code>{media}</code>{what}"
+
+
+def _parameter_notes(one: Node) -> Iterator[str]:
+    yield from _notes(one)
+    if one.get("required") and one["in"] == "query":
+        yield "required"
+    if "example" in one:
+        yield f"such as <code>{escape(str(one['example']))}</code>"
+
+
+def _notes(described: Node) -> Iterator[str]:
+    """What is to be known of a field or parameter beside its type."""
+    schema = described["schema"]
+    if "description" in described:
+        yield _text(described["description"])
+    if "default" in schema:
+        yield f"default <code>{escape(json.dumps(schema['default']))}</code>"
+    if "examples" in schema:
+        shown = ", ".join(f"<code>{escape(str(one))}</code>" for one in schema["examples"])
+        yield f"such as {shown}"
 
 
 def curl(document: Node, path: str, method: str, operation: Node) -> str:
@@ -107,9 +135,17 @@ def curl(document: Node, path: str, method: str, operation: Node) -> str:
         if one["in"] == "path":
             path = path.replace(f"{{{one['name']}}}", str(one["example"]))
     words = ["curl"] + ([] if method == "GET" else ["-X", method])
+    if EVENT_STREAM in operation["responses"]["200"]["content"]:
+        words.append("-N")
     if "security" in document and operation.get("security") != []:
         words += ["-H", "'Authorization: Bearer TOKEN'"]
-    words.append(f"http://127.0.0.1:8080{path}")
+    asked = [one for one in operation.get("parameters", ()) if one["in"] == "query"]
+    question = any(one.get("required") for one in asked)
+    query = urlencode(
+        [(one["name"], one["example"]) for one in asked if question and "example" in one]
+    )
+    url = f"http://127.0.0.1:8080{path}"
+    words.append(f"'{url}?{query}'" if query else url)
     if "requestBody" in operation:
         media, content = next(iter(operation["requestBody"]["content"].items()))
         body = json.dumps(example(document, content["schema"]))
@@ -123,13 +159,17 @@ def example(document: Node, schema: Node) -> Any:
     Of an object are named what it requires, and what has an example.
     """
     schema = _resolved(document, schema)
-    if "anyOf" in schema:
-        schema = schema["anyOf"][0]
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            return example(document, schema[key][0])
     if "examples" in schema:
         return schema["examples"][0]
+    if "const" in schema:
+        return schema["const"]
     if schema.get("type") == "array":
         one = example(document, schema["items"])
-        return None if one is None else [one]
+        first = [example(document, each) for each in schema.get("prefixItems", ())]
+        return None if one is None and not first else [*first, one]
     if schema.get("type") == "object":
         required = schema.get("required", ())
         found = {
@@ -159,13 +199,9 @@ def _schema_section(name: str, schema: Node) -> Iterator[str]:
     required = schema.get("required", ())
     yield f"<table>{_head('field', 'type', 'what')}"
     for field, each in schema["properties"].items():
-        notes = [_text(each["description"])] if "description" in each else []
-        if field not in required:
-            default = json.dumps(each["default"]) if "default" in each else ""
-            notes.append(f"default <code>{escape(default)}</code>" if default else "optional")
-        if "examples" in each:
-            shown = ", ".join(f"<code>{escape(str(one))}</code>" for one in each["examples"])
-            notes.append(f"such as {shown}")
+        notes = list(_notes({"schema": each, **each}))
+        if field not in required and "default" not in each:
+            notes.append("optional")
         yield _row(f"<code>{escape(field)}</code>", _type(each), "; ".join(notes))
     yield "</table></section>"
 
@@ -183,8 +219,11 @@ def _type(schema: Node) -> str:
     if "enum" in schema:
         return " or ".join(f"<code>{escape(json.dumps(each))}</code>" for each in schema["enum"])
     kind = schema.get("type", "")
+    if "contentSchema" in schema:
+        return f"JSON of {_type(schema['contentSchema'])}"
     if kind == "array":
-        return f"list of {_type(schema['items'])}"
+        first = [_type(each) for each in schema.get("prefixItems", ())]
+        return f"list of {', then '.join([*first, _type(schema['items'])])}"
     if "properties" in schema:
         fields = ", ".join(
             f"<code>{name}</code>: {_type(each)}" for name, each in schema["properties"].items()

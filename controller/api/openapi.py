@@ -8,20 +8,24 @@ from inspect import cleandoc
 from typing import Any, Final, Protocol
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import core_schema
 
 from controller.api import shapes
 from controller.api.bodies import BATCH_MAX_BYTES, ONE_MAX_BYTES
-from controller.api.described import JSON, PATH, WAIT, Described, Parameter, described
-from controller.api.descriptions import DESCRIPTIONS
-from controller.api.paging import CURSOR_PATTERNS, LIMIT_DEFAULT, LIMIT_MAX
+from controller.api.described import (
+    EVENT_STREAM,
+    JSON,
+    PATH,
+    WAIT,
+    Described,
+    Parameter,
+    described,
+)
+from controller.api.paging import LIMIT_DEFAULT, LIMIT_MAX, cursor_pattern
 from topology.types import Vni
 
 Node = dict[str, Any]
-
-EVENT_STREAM: Final = "text/event-stream"
-"""Answers without an end: under ``x-streams``, since OpenAPI 3.1 has no words for them, and what
-calls every path would wait for ever."""
 
 _PROBLEM: Final = "application/problem+json"
 _NAMES: Final = re.compile(r"\{([a-z]+)\}")
@@ -32,13 +36,17 @@ _TAGS: Final = {
     "learned": "MACs that were learned from traffic",
     "vteps": "Foreign VTEPs: tunnel endpoints that do not connect here",
     "vips": "Virtual IPs, shared by several VMs",
-    "seen": "What happens, what it saves, and what is wrong",
+    "observability": "What happens, what it saves, and what is wrong",
     "facts": "All facts as a whole",
     "controller": "The controller itself",
 }
 _ABOUT: Final = """\
 Facts in (hosts, networks, VMs), flows out. A write answers when it is durable; its answer says on \
 how many of the connected hosts concerned it is confirmed by barrier.
+
+Not here, because programs have no use for them: `/`, the dashboard; `/static/...`, its files; \
+`/login` and `/logout`, the forms by which a browser trades the token for a cookie that stands in \
+for it with GET only.
 
 A path takes the methods that are listed here (and HEAD \
 where GET is); others are answered 405 with `Allow`. Unknown fields and query parameters are \
@@ -72,6 +80,11 @@ class _Schemas(GenerateJsonSchema):
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+    def json_schema(self, schema: core_schema.JsonSchema) -> JsonSchemaValue:
+        """JSON in a text, which is what is sent in answers too."""
+        inner = self.generate_inner(schema["schema"])
+        return {"type": "string", "contentMediaType": JSON, "contentSchema": inner}
 
     def encode_default(self, dft: Any) -> Any:
         return int(dft) if isinstance(dft, Vni) else super().encode_default(dft)
@@ -117,7 +130,7 @@ def build(routes: Iterable[Routed], version: str, *, secured: bool) -> Node:
         (route, method, handler, said)
         for route in routes
         for method, handler in route.methods.items()
-        if (said := said_of(route, method, handler)) is not None
+        if (said := described(handler)) is not None
     ]
     components = _Components(said for *_rest, said in found)
     paths: dict[str, Node] = {}
@@ -125,7 +138,7 @@ def build(routes: Iterable[Routed], version: str, *, secured: bool) -> Node:
     for route, method, handler, said in found:
         operation = _operation(route, handler, said, components, secured)
         _add_links(operation, route, method, said, routes)
-        there = streams if said.media_type == EVENT_STREAM else paths
+        there = streams if EVENT_STREAM in said.media_types else paths
         there.setdefault(route.path, {})[method.lower()] = operation
     document: Node = {
         "openapi": "3.1.0",
@@ -146,11 +159,6 @@ def build(routes: Iterable[Routed], version: str, *, secured: bool) -> Node:
         }
         document["security"] = [{"token": []}]
     return document
-
-
-def said_of(route: Routed, method: str, handler: Any) -> Described | None:
-    """What is said of a handler: right above it, or in ``planned``."""
-    return described(handler) or DESCRIPTIONS.get((method, route.path))
 
 
 def _operation(
@@ -199,7 +207,10 @@ def _parameters(route: Routed, said: Described) -> Iterator[Node]:
             "default": LIMIT_DEFAULT,
         }
         yield _parameter(Parameter("limit", limit, "items of a page", example=100), "query")
-        cursor = {"type": "string", "pattern": CURSOR_PATTERNS[said.paged]}
+        cursor = {
+            "type": "string",
+            "pattern": cursor_pattern(said.paged, searched=said.searched),
+        }
         yield _parameter(Parameter("cursor", cursor, "next of the page before"), "query")
     if said.writes:
         yield _parameter(WAIT, "query")
@@ -222,7 +233,7 @@ def _responses(route: Routed, said: Described, components: _Components, secured:
     if said.creates:
         responses["200"]["description"] = "Changed, or there already and equal"
         responses["201"] = {"description": "Created", **answer}
-        if (said.tag != "batch" and "{" in route.path) or not said.bodies:
+        if not said.bodies:
             responses["201"]["headers"] = {
                 "Location": {
                     "required": True,
@@ -245,26 +256,27 @@ def _responses(route: Routed, said: Described, components: _Components, secured:
 
 
 def _answer(said: Described, components: _Components) -> Node:
-    if said.answer is None:
-        return {"content": {said.media_type: {"schema": {"type": "string"}}}}
-    schema = components.answer(said.answer)
-    if said.paged:
-        schema = {
-            "type": "object",
-            "required": ["items", "next", "total"],
-            "properties": {
-                "items": {"type": "array", "items": schema},
-                "next": {
-                    "anyOf": [
-                        {"type": "string", "pattern": CURSOR_PATTERNS[said.paged]},
-                        {"type": "null"},
-                    ],
-                    "description": "cursor of the next page, null on the last",
-                },
-                "total": {"type": "integer", "minimum": 0},
+    schema: Node = {"type": "string"}
+    if said.answer is not None:
+        schema = components.answer(said.answer)
+    if said.paged and "items" not in getattr(said.answer, "__annotations__", {}):
+        schema = _page_of(schema, cursor_pattern(said.paged, searched=said.searched))
+    return {"content": {media_type: {"schema": schema} for media_type in said.media_types}}
+
+
+def _page_of(item: Node, cursors: str) -> Node:
+    return {
+        "type": "object",
+        "required": ["items", "next", "total"],
+        "properties": {
+            "items": {"type": "array", "items": item},
+            "next": {
+                "anyOf": [{"type": "string", "pattern": cursors}, {"type": "null"}],
+                "description": "cursor of the next page, null on the last",
             },
-        }
-    return {"content": {said.media_type: {"schema": schema}}}
+            "total": {"type": "integer", "minimum": 0},
+        },
+    }
 
 
 def _statuses(route: Routed, said: Described, secured: bool) -> set[int]:
@@ -306,7 +318,7 @@ def _links(
             values = {name: f"$response.body#/{name}" for name in names if name in fields}
         else:
             continue
-        for verb, handler in target.methods.items():
-            if len(values) == len(names) and said_of(target, verb, handler) is not None:
+        for handler in target.methods.values():
+            if len(values) == len(names) and described(handler) is not None:
                 name = operation_id(handler)
                 yield name, {"operationId": name, "parameters": values}

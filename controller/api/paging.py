@@ -26,10 +26,21 @@ LIMIT_MAX: Final = 10_000
 CURSOR_PATTERNS: Final = {1: "^[0-9]{1,39}$", 2: r"^[0-9]{1,39}\.[0-9]{1,39}$"}
 """Of cursors of one and of two numbers; 39 digits hold an IPv6 address."""
 
+NO_CURSOR: Final = "is not the 'next' of a page of this list in this order"
+
+SEARCH_CURSOR_PATTERN: Final = "^W[A-Za-z0-9_-]+$"
+"""Of cursors of a search: a JSON array in base64url."""
+
 _LIMIT_MAX_DIGITS: Final = 9
 
 K = TypeVar("K", int, tuple[int, int])
 T = TypeVar("T")
+
+
+def cursor_pattern(parts: int, *, searched: bool) -> str:
+    """Of cursors of so many numbers; and, where the list can be searched, of a search."""
+    numbers = CURSOR_PATTERNS[parts]
+    return f"{numbers}|{SEARCH_CURSOR_PATTERN}" if searched else numbers
 
 
 def page(
@@ -102,6 +113,8 @@ def encode_cursor(parts: Sequence[int | str]) -> str:
 
 def decode_cursor(text: str) -> list[object] | None:
     """What was encoded, None where the text is no cursor."""
+    if not re.fullmatch(SEARCH_CURSOR_PATTERN, text):
+        return None
     try:
         padded = text.encode("ascii") + b"=" * (-len(text) % 4)
         parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
@@ -119,5 +132,5 @@ def _cursor(call: Call, parts: int) -> tuple[int, ...] | None:
     if text is None:
         return None
     if not re.fullmatch(CURSOR_PATTERNS[parts], text, re.ASCII):
-        raise invalid("cursor", "is not the 'next' of a page of this list")
+        raise invalid("cursor", NO_CURSOR)
     return tuple(map(int, text.split(".")))

@@ -75,7 +75,7 @@ IP: Final = _whole(f"{_V4}|{_V6}")
 SUBNET: Final = _whole(f"{_v4_prefixes()}|{_v6_prefixes()}")
 V4_SUBNET: Final = r"^[0-9]+\."
 REMOTE: Final = _whole(f"flow|{_V4}")
-PRINTABLE: Final = _whole(
-    # JSON and most engines of patterns have no lone surrogates to speak of.
-    NAME_PATTERN.replace("\ud800-\udfff", "")
-)
+_NAME: Final = NAME_PATTERN.replace("\ud800-\udfff", "")
+"""JSON and most engines of patterns have no lone surrogates to speak of."""
+PRINTABLE: Final = _whole(_NAME)
+NAME_IN_PATH: Final = _whole(_NAME.replace("[^", "[^/"))

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, TypeVar, cast
 
 import eventlet
 from webob import Response
 
+from controller.api import shapes
 from controller.api.answers import answer, written
 from controller.api.call import Call
 from controller.api.exported import key_of, show_fact
@@ -20,7 +21,6 @@ from topology.errors import InvalidValue, VxlanError
 from topology.model import Change, Fact, Vm
 
 T = TypeVar("T")
-Action: TypeAlias = Literal["add", "change", "move", "remove"]
 
 ITEMS_MAX: Final = 1000
 _AT_ONCE: Final = 200  # things, one or two milliseconds
@@ -35,14 +35,14 @@ class Tally:
     moved: int = 0
     removed: int = 0
     unchanged: int = 0
-    items: list[dict[str, object]] = field(default_factory=list)
+    items: list[shapes.PlannedThing] = field(default_factory=list)
 
     def note(self, before: Fact | None, after: Fact | None) -> None:
         """One thing, as it was and as it will be."""
         if before == after:
             self.unchanged += 1
             return
-        action: Action = "change"
+        action: shapes.Action = "change"
         if before is None:
             self.added += 1
             action = "add"
@@ -57,7 +57,7 @@ class Tally:
         if len(self.items) < ITEMS_MAX:
             self.items.append(_item(action, before, after))
 
-    def counts(self) -> dict[str, object]:
+    def counts(self) -> shapes.Tally:
         return {
             "added": self.added,
             "changed": self.changed,
@@ -67,7 +67,7 @@ class Tally:
         }
 
 
-def _item(action: Action, before: Fact | None, after: Fact | None) -> dict[str, object]:
+def _item(action: shapes.Action, before: Fact | None, after: Fact | None) -> shapes.PlannedThing:
     fact = before if after is None else after
     assert fact is not None
     shown = show_fact(fact)
@@ -79,7 +79,7 @@ def _item(action: Action, before: Fact | None, after: Fact | None) -> dict[str, 
         item["changes"] = [name for name, value in shown.items() if was[name] != value]
         if action == "move":
             item |= {"from": was["host"], "to": shown["host"]}
-    return item
+    return cast(shapes.PlannedThing, item)  # its keys are those of what it is about
 
 
 class _Foreseen(Exception):
@@ -93,7 +93,7 @@ class _Foreseen(Exception):
 
 def carry_out(call: Call, run: Callable[[Draft], Tally]) -> Response:
     """Do what ``run`` drafts, all or nothing; or, with ``?dry_run=true``, say what it would do."""
-    dry_run = call.query_choice("dry_run", ("false", "true")) == "true"
+    dry_run = call.query_flag("dry_run")
 
     def plan(draft: Draft) -> Tally:
         tally = run(draft)

@@ -13,7 +13,7 @@ from controller.api import shapes
 from controller.api.answers import written
 from controller.api.bodies import MSGPACK, NDJSON
 from controller.api.call import Call
-from controller.api.described import Described
+from controller.api.described import DRY_RUN, VNI, Described, Parameter, choice
 from controller.api.planned import Tally, at, carry_out, placed, sliced, slices, twice
 from controller.api.problems import FieldError, invalid_fields
 from controller.api.schemas import VmBody, VmParts, field_errors, read_changes, read_vms
@@ -32,7 +32,18 @@ _PLANNED: Final = ("on_existing", "prune", "dry_run")
 
 @Described(
     "vms",
-    shapes.WrittenBatch,
+    shapes.WrittenBatch | shapes.WrittenPlan,
+    query=(
+        choice(
+            "on_existing",
+            ("refuse", "update"),
+            "VMs that are there and not equal: 409, or they are changed or moved, and what their"
+            " body leaves out stays",
+            default="refuse",
+        ),
+        Parameter("prune", VNI.schema, "remove those of this network that the batch does not name"),
+        DRY_RUN,
+    ),
     body=list[VmBody],
     bodies={NDJSON: "one VM a line", MSGPACK: "the same array as MessagePack"},
     writes=True,
@@ -41,8 +52,8 @@ _PLANNED: Final = ("on_existing", "prune", "dry_run")
 def create(call: Call) -> Response:
     """Register VMs; one that cannot be makes the whole batch fail, and is named by its index.
 
-    ``on_existing=update`` changes and moves those that are there; ``prune`` removes those of one
-    network that the batch does not name; ``dry_run`` says what would be done.
+    With ``on_existing``, ``prune`` or ``dry_run`` the answer tells what is done, VM by VM where it
+    is only planned. An address that one VM gives up another may take in the same batch.
     """
     call.allow_query("wait", *_PLANNED)
     call.wait_s()
@@ -57,7 +68,7 @@ def create(call: Call) -> Response:
 def _planned(call: Call) -> Response:
     update = call.query_choice("on_existing", ("refuse", "update")) == "update"
     prune = call.query_vni("prune")
-    call.query_choice("dry_run", ("false", "true"))
+    call.query_flag("dry_run")
     wanted = _read(call.items(), read_changes)
 
     def run(draft: Draft) -> Tally:

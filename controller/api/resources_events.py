@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import socket as sockets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
@@ -14,13 +16,16 @@ from eventlet.timeout import Timeout
 from webob import Response
 
 from controller.api.call import Call
+from controller.api.described import EVENT_STREAM, VNI, Described, Parameter
 from controller.api.jsontext import encode_json
 from controller.api.problems import Problem, invalid
+from controller.api.shapes_events import Event
 from controller.journal import Journal, Published
 
 LISTENERS_MAX: Final = 256
 ALIVE_EVERY_S: Final = 15.0
 AT_ONCE: Final = 256
+FOR_MAX_S: Final = 86400.0
 
 TYPES: Final = (
     "host",
@@ -38,13 +43,42 @@ TYPES: Final = (
 )
 
 
+_QUERY: Final = (
+    Parameter(
+        "types",
+        {"type": "string", "pattern": f"^({'|'.join(TYPES)})(,({'|'.join(TYPES)}))*$"},
+        f"only these, with commas between: {', '.join(TYPES)}",
+        example="host,vm",
+    ),
+    Parameter("vni", VNI.schema, "only what is about this network"),
+    Parameter(
+        "after",
+        {"type": "string"},
+        "the id of the event that was seen last, as the header Last-Event-ID: what came since"
+        " follows, or an event reset where that is not known",
+    ),
+    Parameter(
+        "for",
+        {"type": "number", "minimum": 0, "maximum": int(FOR_MAX_S)},
+        "seconds after which the answer ends; without it, it does not",
+        example=10,
+    ),
+)
+
+
+@Described("observability", Event, query=_QUERY, media_types=(EVENT_STREAM,))
 def index(call: Call) -> Response:
-    """Events as they come; from after the one that the client saw last, if it names one."""
-    call.allow_query("types", "vni", "after")
+    """What happens, as server-sent events.
+
+    Each event has an id, a type, and as its data an object of JSON on one line. A comment comes at
+    least every 15 seconds. A client that does not read is dropped; beyond 256 clients: 503.
+    """
+    call.allow_query("types", "vni", "after", "for")
     journal = call.service.journal
     wanted = _filter(call)
     seen = call.query("after") or call.header("Last-Event-ID")
-    response = Response(content_type="text/event-stream", charset="utf-8")
+    for_s = call.query_seconds("for", FOR_MAX_S)
+    response = Response(content_type=EVENT_STREAM, charset="utf-8")
     response.headers["X-Accel-Buffering"] = "no"
     if call.is_head:
         return response
@@ -57,7 +91,8 @@ def index(call: Call) -> Response:
         )
     # Otherwise the server would gather small pieces before it sends any.
     call.environ["eventlet.minimum_write_chunk_size"] = 0
-    response.app_iter = _Listener(journal, wanted, seen, call.environ.get("eventlet.input"))
+    server_input = call.environ.get("eventlet.input")
+    response.app_iter = _Listener(journal, wanted, seen, for_s, server_input)
     return response
 
 
@@ -87,6 +122,7 @@ class _Listener:
         journal: Journal,
         wanted: Callable[[Published], bool],
         seen: str | None,
+        for_s: float | None,
         server_input: Any,
     ) -> None:
         self._journal = journal
@@ -94,6 +130,7 @@ class _Listener:
         number = journal.last if seen is None else journal.number_of(seen)
         self._lost = number is None or journal.after(number, 1) is None
         self._number = journal.last if number is None or self._lost else number
+        self._ends_s = math.inf if for_s is None else time.monotonic() + for_s
         self._server_input = server_input
         self._gone = False
         self._signal: Signal | None = None
@@ -122,7 +159,7 @@ class _Listener:
             yield self._reset("the last event that you saw is not kept here")
         else:
             yield b": listening\nid: " + journal.id_of(self._number).encode("ascii") + b"\n\n"
-        while not self._gone:
+        while not self._gone and time.monotonic() < self._ends_s:
             events = journal.after(self._number, AT_ONCE)
             if events is None:
                 self._number = journal.last
@@ -138,7 +175,7 @@ class _Listener:
         self._signal = Signal()
         self._journal.wake_at_next(self._wake)
         try:
-            with Timeout(ALIVE_EVERY_S):
+            with Timeout(min(ALIVE_EVERY_S, max(0.0, self._ends_s - time.monotonic()))):
                 self._signal.wait()
         except Timeout:
             self._journal.forget(self._wake)

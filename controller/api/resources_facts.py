@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 import eventlet
 from webob import Response
 
-from controller.api.bodies import NDJSON
+from controller.api import shapes
+from controller.api.bodies import MSGPACK, NDJSON
 from controller.api.call import Call
+from controller.api.described import DRY_RUN, Described, choice
 from controller.api.exported import KIND, VERSION, declared, show_fact
 from controller.api.jsontext import encode_json
 from controller.api.planned import Tally, at, carry_out, sliced, twice
 from controller.api.problems import FieldError, Problem, invalid, invalid_fields
 from controller.api.schemas import (
+    Exported,
     ExportedHost,
     ExportedNetwork,
     ExportedVip,
+    ExportedVm,
     ExportedVtep,
-    VmBody,
+    ExportHead,
     read,
 )
 from controller.api.vmsets import set_vms
+from controller.journal import rfc3339
 from topology.draft import Draft
 from topology.model import Fact, Host, IpKey, MacKey, Network, Topology, Vip, Vm, Vtep
 from topology.types import Location, VtepIp
@@ -38,15 +43,20 @@ _LINES_AT_ONCE: Final = 200
 # Export
 
 
+@Described("facts", media_types=(NDJSON,))
 def export(call: Call) -> Response:
-    """Every declared fact as it is now; it is sent while others change it."""
+    """Every declared fact of one moment, one a line, as POST /v1/import takes them.
+
+    The first line has the kind vxlan-l2, the version of this format, the time, and how many facts
+    follow. What was learned or observed is not in it.
+    """
     call.allow_query()
     facts = declared(call.service.topology)
     return Response(content_type=NDJSON, app_iter=_lines(facts))
 
 
 def _lines(facts: list[Fact]) -> Iterator[bytes]:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    now = rfc3339(time.time())
     head = {"kind": KIND, "version": VERSION, "exported_at": now, "facts": len(facts)}
     yield encode_json(head)
     for first in range(0, len(facts), _LINES_AT_ONCE):
@@ -65,7 +75,7 @@ class _Wanted:
     hosts: dict[int, tuple[int, ExportedHost]] = field(default_factory=dict)
     networks: dict[int, tuple[int, ExportedNetwork]] = field(default_factory=dict)
     vteps: dict[int, tuple[int, ExportedVtep]] = field(default_factory=dict)
-    vms: dict[MacKey, tuple[int, VmBody]] = field(default_factory=dict)
+    vms: dict[MacKey, tuple[int, ExportedVm]] = field(default_factory=dict)
     vips: dict[IpKey, tuple[int, Vip]] = field(default_factory=dict)
 
     def take(self, index: int, kind: str, item: dict[str, object]) -> None:
@@ -81,7 +91,7 @@ class _Wanted:
                 vtep = read(ExportedVtep, item, where)
                 _once(self.vteps, vtep.vtep, index, vtep)
             case "vm":
-                vm = read(VmBody, item, where)
+                vm = read(ExportedVm, item, where)
                 _once(self.vms, (vm.vni, vm.mac), index, vm)
             case "vip":
                 body = read(ExportedVip, item, where)
@@ -102,8 +112,27 @@ def _once(there: dict[K, tuple[int, B]], key: K, index: int, body: B) -> None:
     there[key] = (index, body)
 
 
+@Described(
+    "facts",
+    shapes.WrittenPlan,
+    query=(
+        choice(
+            "mode",
+            ("merge", "replace"),
+            "replace removes what the file lacks; a connected host stays",
+            default="merge",
+        ),
+        DRY_RUN,
+    ),
+    body=Exported,
+    bodies={NDJSON: "what GET /v1/export answers", MSGPACK: "the array as MessagePack"},
+    writes=True,
+)
 def load(call: Call) -> Response:
-    """Take in what an export has. ``mode=replace`` removes what it has not."""
+    """Take in what an export has, all or nothing.
+
+    A fact is there once. What one gives up, such as an address, another may take.
+    """
     call.allow_query("wait", "mode", "dry_run")
     call.wait_s()
     mode = call.query_choice("mode", ("merge", "replace"))
@@ -126,8 +155,7 @@ def _read(call: Call) -> _Wanted:
         try:
             if not isinstance(item, dict) or not isinstance(item.get("kind"), str):
                 raise invalid(f"[{index}].kind", "is required: host, network, vtep, vm or vip")
-            kind = item.pop("kind")
-            wanted.take(index, kind, item)
+            wanted.take(index, item["kind"], item)
         except Problem as problem:
             if problem.status != 422:
                 raise
@@ -151,12 +179,7 @@ def _check_head(head: object) -> int | None:
             "[0].version",
             f"{version!r} is not {VERSION}, the version that this controller reads and writes",
         )
-    facts = head.get("facts")
-    if facts is None:
-        return None
-    if type(facts) is not int or facts < 0:
-        raise invalid("[0].facts", "must be a number of facts")
-    return facts
+    return read(ExportHead, head, "[0]").facts
 
 
 class _Load:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Final
 
 from webob import Response
 
 from controller.api import shapes
 from controller.api.answers import answer, written
 from controller.api.call import Call
-from controller.api.described import DPID_PATH, Described
+from controller.api.described import DPID_PATH, Described, Parameter, Q
 from controller.api.paging import page, page_at
 from controller.api.problems import agree, invalid
 from controller.api.schemas import HostBody, read
@@ -22,7 +23,15 @@ from topology.errors import Conflict, NotFound
 from topology.model import Host
 from topology.types import Dpid
 
-_TABLE = re.compile(r"0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-4]", re.ASCII)
+_TABLE_QUERY: Final = Parameter(
+    "table", {"type": "integer", "minimum": 0, "maximum": 254}, "only of this table"
+)
+_Q: Final = replace(
+    Q,
+    description="only those with this text in their reason, part of a VM's name or of an address,"
+    " with this whole MAC or IP anywhere, or whose cookie begins so",
+)
+_TABLE: Final = re.compile(r"0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-4]", re.ASCII)
 
 
 @Described("hosts", shapes.Host, paged=1)
@@ -96,9 +105,9 @@ def delete(call: Call) -> Response:
     return written(call, ticket, lambda: {"dpid": str(dpid), "name": host.name, "vtep": vtep})
 
 
-@Described("hosts", shapes.Flow, paged=1)
+@Described("hosts", shapes.Flow, paged=1, query=(_TABLE_QUERY, _Q))
 def flows(call: Call) -> Response:
-    """What the host's bridge should hold."""
+    """What the host's bridge should hold, by table and priority, and why."""
     call.allow_query("table", "q", "limit", "cursor")
     dpid, table, q = _named(call).dpid, _table(call), search_text(call)
 

@@ -11,6 +11,7 @@ from prometheus_client.exposition import choose_encoder
 from webob import Response
 
 from controller.api.call import Call
+from controller.api.described import Described
 from controller.api.metrics import families
 
 SAMPLES_AT_ONCE: Final = 500
@@ -29,8 +30,9 @@ class _One:
         return [self._family]
 
 
+@Described("observability", media_types=("text/plain", "application/openmetrics-text"))
 def show(call: Call) -> Response:
-    """Everything that is measured. Others get their turns while it is put together."""
+    """Everything that is measured, for Prometheus: in its text format, or as ``Accept`` asks."""
     call.allow_query()
     encode, content_type = choose_encoder(call.accept)
     parts: list[bytes] = []

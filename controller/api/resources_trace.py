@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from webob import Response
 
+from controller.api import shapes_observed as shapes
 from controller.api.answers import answer
 from controller.api.call import Call
+from controller.api.described import VNI, Described, Parameter, choice, flag
 from controller.api.problems import invalid
 from controller.api.shown import show_flow
 from controller.craft import FRAME_MAX_BYTES
 from controller.service import End, Question, TracedHop, TracedStage, TraceReport, WhyReport
 from controller.trace import KINDS
 
-TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+_VNI: Final = Parameter("vni", VNI.schema, "the network; wanted where src is in several")
+_SRC: Final = Parameter(
+    "src",
+    {"type": "string", "minLength": 1},
+    "name, MAC or IP of a VM, or a learned MAC",
+    required=True,
+    example="web-1",
+)
+_DST: Final = Parameter(
+    "dst", {"type": "string", "minLength": 1}, "the same, or any MAC or IP", example="10.1.1.2"
+)
+_FRAME: Final = Parameter(
+    "frame",
+    {"type": "string", "pattern": f"^([0-9a-fA-F]{{2}}[: -]?){{14,{FRAME_MAX_BYTES}}}$"},
+    "a whole frame that src sends, in hex digits",
+)
 
 
+@Described(
+    "observability",
+    shapes.Trace,
+    query=(
+        _VNI,
+        _SRC,
+        replace(_DST, description="the same, or any MAC or IP, or broadcast; not with frame"),
+        choice("kind", KINDS, "of packet; without it, ARP or ND and then ICMP"),
+        _FRAME,
+        flag("live", "from what switches hold, and with a probe, not from what they should hold"),
+    ),
+    errors=(404, 409),
+)
 def trace(call: Call) -> Response:
-    """What becomes of a packet from one VM to another, to an address, or to all."""
+    """What becomes of a packet from one VM to another, to an address, or to all.
+
+    Which table and flow on which host, with the reasons, where it ends, and if it does not arrive,
+    the first place and the cure. 409: a switch did not answer, or too many ask at once.
+    """
     call.allow_query("vni", "src", "dst", "kind", "frame", "live")
     question = Question(
         _required(call, "src"),
@@ -24,32 +61,36 @@ def trace(call: Call) -> Response:
         call.query_vni(),
         _kind(call),
         _frame(call),
-        _truth(call, "live"),
+        call.query_flag("live"),
     )
-    found = call.service.trace(question)
-    return answer(
-        {
-            "question": {
-                "vni": int(found.vni),
-                "src": found.src,
-                "dst": found.dst,
-                "kind": question.kind,
-                "live": question.live,
-            },
-            **_show_trace(found),
-        }
-    )
+    return answer(_show_trace(question, call.service.trace(question)))
 
 
+@Described(
+    "observability",
+    shapes.Why,
+    query=(_VNI, _SRC, replace(_DST, required=True)),
+    errors=(404, 409),
+)
 def why(call: Call) -> Response:
-    """Why one VM does, or does not, reach another: one sentence, and what it rests on."""
+    """Why one VM does, or does not, reach another: one sentence, and what it rests on.
+
+    Switches are asked, and the two VMs.
+    """
     call.allow_query("vni", "src", "dst")
     question = Question(_required(call, "src"), _required(call, "dst"), call.query_vni(), live=True)
     return answer(_show_why(call.service.why(question)))
 
 
-def _show_trace(found: TraceReport) -> dict[str, object]:
+def _show_trace(question: Question, found: TraceReport) -> shapes.Trace:
     return {
+        "question": {
+            "vni": int(found.vni),
+            "src": found.src,
+            "dst": found.dst,
+            "kind": question.kind,
+            "live": question.live,
+        },
         "delivered": found.delivered,
         "verdict": found.verdict,
         "cause": found.cause,
@@ -58,7 +99,7 @@ def _show_trace(found: TraceReport) -> dict[str, object]:
     }
 
 
-def _show_stage(stage: TracedStage) -> dict[str, object]:
+def _show_stage(stage: TracedStage) -> shapes.Stage:
     return {
         "what": stage.what,
         "outcome": stage.outcome,
@@ -68,7 +109,7 @@ def _show_stage(stage: TracedStage) -> dict[str, object]:
     }
 
 
-def _show_hop(hop: TracedHop) -> dict[str, object]:
+def _show_hop(hop: TracedHop) -> shapes.Hop:
     return {
         "host": str(hop.dpid),
         "host_name": hop.host_name,
@@ -82,7 +123,7 @@ def _show_hop(hop: TracedHop) -> dict[str, object]:
     }
 
 
-def _show_end(end: End) -> dict[str, object]:
+def _show_end(end: End) -> shapes.End:
     return {
         "host": None if end.dpid is None else str(end.dpid),
         "how": end.how,
@@ -90,7 +131,7 @@ def _show_end(end: End) -> dict[str, object]:
     }
 
 
-def _show_why(found: WhyReport) -> dict[str, object]:
+def _show_why(found: WhyReport) -> shapes.Why:
     return {
         "vni": int(found.vni),
         "src": found.src,
@@ -117,13 +158,6 @@ def _kind(call: Call) -> str | None:
     if text is not None and text not in KINDS:
         raise invalid("kind", f"{text!r} is not one of {', '.join(KINDS)}")
     return text
-
-
-def _truth(call: Call, name: str) -> bool:
-    text = call.query(name)
-    if text is not None and text not in TRUTHS:
-        raise invalid(name, f"{text!r} is neither true nor false")
-    return text is not None and TRUTHS[text]
 
 
 def _frame(call: Call) -> bytes | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from webob import Response
 
+from controller.api import shapes_observed as shapes
 from controller.api.call import Call
+from controller.api.described import HOST, Described, choice
 from controller.api.paging import page_of
 from controller.api.problems import invalid
 from controller.service import TunnelStatus
@@ -12,11 +16,21 @@ from controller.tunnels import TunnelState
 from topology.errors import NotFound
 from topology.types import Dpid
 
-STATES = tuple(str(state) for state in TunnelState)
+STATES: Final = tuple(str(state) for state in TunnelState)
 
 
+@Described(
+    "observability",
+    shapes.Tunnel,
+    paged=1,
+    query=(HOST, choice("state", STATES, "only those in this state")),
+    errors=(404,),
+)
 def index(call: Call) -> Response:
-    """The tunnels of all connected hosts, or of one; all states, or one."""
+    """From each connected host to each far end: whether it is up, round trip, MTU.
+
+    A foreign VTEP answers no probe. Beyond 128 hosts each watches some others, not all.
+    """
     call.allow_query("host", "state", "limit", "cursor")
     ref, state = call.query("host"), call.query("state")
     if state is not None and state not in STATES:
@@ -28,7 +42,7 @@ def index(call: Call) -> Response:
     return page_of(call, [one for one in found if state in (None, one.state)], show_tunnel)
 
 
-def show_tunnel(tunnel: TunnelStatus) -> dict[str, object]:
+def show_tunnel(tunnel: TunnelStatus) -> shapes.Tunnel:
     rtt_s, last_seen_s = tunnel.rtt_s, tunnel.last_seen_s
     return {
         "host": str(Dpid(tunnel.dpid)),

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails, core_schema
 
 from controller.api.patterns import V4_SUBNET
 from controller.api.problems import FieldError, invalid_fields
@@ -204,31 +212,67 @@ class VmBody(_VmParts):
         return self.made(self.vni, self.mac, host)
 
 
+class ExportHead(BaseModel):
+    """The first line of an export. ``facts``, if it is there, is how many lines follow."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    kind: Literal["vxlan-l2"]
+    version: Literal[1]
+    exported_at: str | None = None
+    facts: Annotated[int, Field(ge=0)] | None = None
+
+
 class ExportedHost(HostBody):
     """A host as an export has it."""
 
+    kind: Literal["host"]
     dpid: DpidText
 
 
 class ExportedNetwork(NetworkBody):
     """A network as an export has it."""
 
+    kind: Literal["network"]
     vni: VniNumber
 
 
 class ExportedVtep(VtepBody):
     """A foreign VTEP as an export has it."""
 
+    kind: Literal["vtep"]
     vtep: VtepText
 
 
 class ExportedVip(VipBody):
     """A virtual IP as an export has it."""
 
+    kind: Literal["vip"]
     vni: VniNumber
     ip: IpText
     holder: MacText | None = None
 
+
+class ExportedVm(VmBody):
+    """A VM as an export has it."""
+
+    kind: Literal["vm"]
+
+
+_ExportedFact: TypeAlias = Annotated[
+    ExportedHost | ExportedNetwork | ExportedVtep | ExportedVm | ExportedVip,
+    Field(discriminator="kind"),
+]
+Exported: TypeAlias = Annotated[
+    list[object],
+    GetPydanticSchema(
+        lambda _source, handler: core_schema.tuple_schema(
+            [handler.generate_schema(ExportHead), handler.generate_schema(_ExportedFact)],
+            variadic_item_index=1,
+        )
+    ),
+]
+"""An export as an array: its head, then facts."""
 
 VmParts: TypeAlias = tuple[str, Mac, Vni, tuple[Ip, ...], str | None, bool]
 """What a VmBody says: host, MAC, VNI, IPs, name, respond. A plain tuple, because the garbage

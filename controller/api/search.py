@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import gt, lt
 from typing import Final, TypeAlias
 
@@ -18,7 +18,7 @@ from webob import Response
 
 from controller.api.answers import answer
 from controller.api.call import Call
-from controller.api.paging import decode_cursor, encode_cursor, limit_of
+from controller.api.paging import NO_CURSOR, decode_cursor, encode_cursor, limit_of
 from controller.api.problems import invalid
 from controller.api.shown import show_vm
 from topology.model import NAME_MAX_CHARS, MacKey, Topology, Vm
@@ -29,9 +29,23 @@ Place: TypeAlias = tuple[str | int, int, int]
 
 _VMS_AT_ONCE: Final = 256
 _LAST: Final = chr(sys.maxunicode)
-_CURSOR_MAX_CHARS: Final = 2000
 _IPV4_BEGINS: Final = re.compile(r"[0-9]{1,3}\.[0-9.]*")
 _HEX_AND_COLONS: Final = re.compile(r"[0-9a-f]*[:-][0-9a-f:-]*|[0-9a-f]{12}")
+
+
+def _host_text(topology: Topology, vm: Vm) -> str:
+    host = topology.hosts.get(vm.host)
+    return str(vm.host) if host is None or host.name is None else host.name.casefold()
+
+
+_RANKS: Final[Mapping[str, Callable[[Topology, Vm], str | int]]] = {
+    "vni": lambda _topology, vm: int(vm.vni),
+    "mac": lambda _topology, vm: int(vm.mac),
+    "name": lambda _topology, vm: _LAST if vm.name is None else vm.name.casefold(),
+    "ip": lambda _topology, vm: int(vm.ips[0]) if vm.ips else -1,
+    "host": _host_text,
+}
+SORTS: Final = (*_RANKS, *(f"-{name}" for name in _RANKS))
 
 
 def search(call: Call, topology: Topology, keys: Listing[MacKey]) -> Response:
@@ -106,30 +120,19 @@ def _order(sort: str | None, topology: Topology) -> tuple[Callable[[Vm], str | i
     """What VMs are sorted by, and whether it falls."""
     sort = "vni" if sort is None else sort
     name = sort.removeprefix("-")
-    ranks: dict[str, Callable[[Vm], str | int]] = {
-        "vni": lambda vm: int(vm.vni),
-        "mac": lambda vm: int(vm.mac),
-        "name": lambda vm: _LAST if vm.name is None else vm.name.casefold(),
-        "ip": lambda vm: int(vm.ips[0]) if vm.ips else -1,
-        "host": lambda vm: _host_text(topology, vm),
-    }
-    if name not in ranks:
-        raise invalid("sort", f"{sort!r} is none of {', '.join(ranks)}, or one with - before it")
-    return ranks[name], sort.startswith("-")
-
-
-def _host_text(topology: Topology, vm: Vm) -> str:
-    host = topology.hosts.get(vm.host)
-    return str(vm.host) if host is None or host.name is None else host.name.casefold()
+    if sort not in SORTS:
+        raise invalid("sort", f"{sort!r} is none of {', '.join(_RANKS)}, or one with - before it")
+    rank = _RANKS[name]
+    return lambda vm: rank(topology, vm), sort.startswith("-")
 
 
 def _cursor(call: Call) -> Place | None:
     text = call.query("cursor")
     if text is None:
         return None
-    match decode_cursor(text) if len(text) <= _CURSOR_MAX_CHARS else None:
+    match decode_cursor(text):
         case [str() | int() as rank, int(vni), int(mac)]:
             expected = str if (call.query("sort") or "").strip("-") in ("name", "host") else int
             if type(rank) is expected and bool not in (type(vni), type(mac)):
                 return rank, vni, mac
-    raise invalid("cursor", "is not the 'next' of a page of this list in this order")
+    raise invalid("cursor", NO_CURSOR)

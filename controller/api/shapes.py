@@ -32,6 +32,17 @@ Place: TypeAlias = Annotated[
     ),
 ]
 
+At: TypeAlias = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z$",
+        description="RFC 3339, UTC, milliseconds",
+        examples=["2026-11-21T10:00:00.123Z"],
+    ),
+]
+Action: TypeAlias = Literal["add", "change", "move", "remove"]
+Kind: TypeAlias = Literal["host", "network", "vtep", "vm", "vip"]
+
 HOST_STATES: Final[list[JsonValue]] = [
     "DISCONNECTED",
     "WAITING",
@@ -49,8 +60,16 @@ class Applied(TypedDict):
     of: Count
 
 
+class NamedHost(TypedDict):
+    host: DpidShown
+    host_name: str | None
+
+
 class Written(TypedDict):
     applied: Applied
+    waiting_for: NotRequired[
+        Annotated[list[NamedHost], Field(description="with 202: hosts that lag, ten at most")]
+    ]
 
 
 class Health(TypedDict):
@@ -157,6 +176,46 @@ class WrittenBatch(Written):
     items: Count
     created: Count
     unchanged: Count
+
+
+PlannedThing = TypedDict(
+    "PlannedThing",
+    {
+        "action": Action,
+        "kind": Kind,
+        "dpid": NotRequired[DpidShown],
+        "vni": NotRequired[VniShown],
+        "vtep": NotRequired[VtepShown],
+        "mac": NotRequired[MacShown],
+        "ip": NotRequired[IpShown],
+        "name": str | None,
+        "host": NotRequired[Place],
+        "changes": NotRequired[Annotated[list[str], Field(description="fields that differ")]],
+        "from": NotRequired[Annotated[Place, Field(description="of a move")]],
+        "to": NotRequired[Annotated[Place, Field(description="of a move")]],
+    },
+)
+"""What is done to one fact; of dpid, vni, vtep, mac and ip those that name it."""
+
+
+class Tally(TypedDict):
+    added: Count
+    changed: Count
+    moved: Annotated[Count, Field(description="VMs that go to another host")]
+    removed: Count
+    unchanged: Count
+
+
+class WrittenPlan(Tally, Written):
+    """What a write of many facts does, or, with ``dry_run``, would do."""
+
+    hosts: Annotated[Count, Field(description="connected hosts concerned")]
+    flows: Annotated[
+        Count | None, Field(description="flow-mods it would take on all of them; null once done")
+    ]
+    items: NotRequired[
+        Annotated[list[PlannedThing], Field(description="with dry_run: the first 1000")]
+    ]
 
 
 class Vtep(TypedDict):

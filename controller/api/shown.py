@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from controller.api import shapes
 from controller.service import FlowView, HostStatus
-from topology.model import Host, LearnedMac, Network, Vip, Vm, Vtep
-from topology.types import Foreign
+from topology.model import Host, LearnedMac, Network, Topology, Vip, Vm, Vtep
+from topology.types import Dpid, Foreign
 
 
 def show_vm(vm: Vm) -> shapes.Vm:
@@ -110,7 +108,6 @@ def show_flow(flow: FlowView) -> shapes.Flow:
     }
 
 
-def rfc3339(unix_s: float) -> str:
-    """A time as RFC 3339 has it: UTC, with milliseconds."""
-    text = datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+def show_place(topology: Topology, dpid: int) -> shapes.NamedHost:
+    host = topology.hosts.get(Dpid(dpid))
+    return {"host": str(Dpid(dpid)), "host_name": None if host is None else host.name}

@@ -116,7 +116,11 @@ HostRef: TypeAlias = Annotated[
         examples=["compute-1", "00006e12f4fd6949", "192.168.33.12"],
     ),
 ]
-DpidText: TypeAlias = Annotated[Dpid, _from_text(Dpid.parse), _schema(type="string", pattern=DPID)]
+DpidText: TypeAlias = Annotated[
+    Dpid,
+    _from_text(Dpid.parse),
+    _schema(type="string", pattern=DPID, examples=["00006e12f4fd6949"]),
+]
 MacText: TypeAlias = Annotated[
     Mac,
     _from_text(Mac.parse),

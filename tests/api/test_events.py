@@ -119,7 +119,14 @@ def test_only_what_was_asked_for_comes(fabric, listen):
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [("types=vm,cow", "types"), ("types=", "types"), ("vni=x", "vni"), ("typ=vm", "typ")],
+    [
+        ("types=vm,cow", "types"),
+        ("types=", "types"),
+        ("vni=x", "vni"),
+        ("typ=vm", "typ"),
+        ("for=-1", "for"),
+        ("for=x", "for"),
+    ],
 )
 def test_a_filter_that_cannot_be_meant_is_refused(client, query, field):
     answer = client.get(f"/v1/events?{query}")
@@ -132,6 +139,14 @@ def test_silence_is_broken_by_a_comment(fabric, listen, monkeypatch):
     stream = listen()
     assert stream.next() == {"id": "b007-0"}
     assert stream.next() == {}
+
+
+def test_a_stream_ends_when_its_time_is_up(fabric, listen):
+    happen(fabric, 1)
+    stream = listen("/v1/events?for=0.05&after=b007-0")
+    text = b"".join(stream.response.app_iter).decode()
+    assert text.count("event: vm") == 1
+    assert b"".join(listen("/v1/events?for=0").response.app_iter).startswith(b": listening")
 
 
 def test_a_listener_too_many_is_sent_away_until_one_leaves(fabric, listen, monkeypatch):

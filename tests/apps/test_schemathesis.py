@@ -1,4 +1,4 @@
-"""The running API against its own description, by a tool that was not made for it."""
+"""The running API against its own description, by tools that were not made for it."""
 
 from __future__ import annotations
 
