@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from topology.types import VtepIp
 
@@ -48,6 +48,15 @@ class TunnelState(StrEnum):
     UP = "up"
     DOWN = "down"
     UNKNOWN = "unknown"
+
+
+class Summary(NamedTuple):
+    """How many tunnels of a host are in which state, and the longest of their round trips."""
+
+    up: int = 0
+    down: int = 0
+    unknown: int = 0
+    slowest_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,8 +382,8 @@ class Tunnels:
         """A probe came through; the tunnel, if that brought it up after it was down."""
         session = self._sessions.get(dpid)
         tunnel = None if session is None else session.tunnels.get(peer)
-        if session is None or tunnel is None:
-            return None
+        if session is None or tunnel is None or tunnel.peer.port is None:
+            return None  # it left by a port that is gone since
         tunnel.seen_s = now_s
         sizing = tunnel.sizing
         if sizing is not None and sizing.size == size_bytes and sizing.asked_s != _NEVER:
@@ -404,6 +413,16 @@ class Tunnels:
         session = self._sessions.get(dpid)
         if session is not None:
             yield from session.tunnels.values()
+
+    def summary(self, dpid: int) -> Summary:
+        """How one host's tunnels are, at little cost."""
+        states, slowest_s = dict.fromkeys(TunnelState, 0), None
+        for tunnel in self.of(dpid):
+            states[self.state_of(tunnel)] += 1
+            trip_s = self.round_trip_s(dpid, tunnel.peer.dpid)
+            if trip_s is not None:
+                slowest_s = trip_s if slowest_s is None else max(slowest_s, trip_s)
+        return Summary(*states.values(), slowest_s)
 
     def between(self, dpid: int, peer: int) -> Tunnel | None:
         """The tunnel from one host to another, if it is watched."""
