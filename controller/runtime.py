@@ -67,6 +67,7 @@ from controller.sessions import Sessions
 from controller.store.base import Store
 from controller.store.committer import Committer
 from controller.tables import Buffer
+from controller.tunnels import Summary
 from controller.wire.decode import PacketIn
 from topology.draft import Draft
 from topology.errors import StoreUnavailable, VxlanError
@@ -305,6 +306,9 @@ class Runtime:
             for sender in senders
             for tunnel in tunnel_views.tunnels_of(self.engine, replicas[sender], now_s)
         ]
+
+    def tunnel_summary(self, dpid: int) -> Summary:
+        return self.engine.tunnels.summary(dpid)
 
     def trace(self, question: Question) -> TraceReport:
         return self._inspector.trace(question)

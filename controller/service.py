@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from controller.journal import Journal
 from controller.ledger import Ledger
 from controller.measures import HostMeasures, Measures
+from controller.tunnels import Summary
 from topology.draft import Draft
 from topology.model import Change, Topology
 from topology.types import Dpid, Vni
@@ -336,6 +337,10 @@ class Service(Protocol):
 
     def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
         """The tunnels of every connected host, or of one, by sender and far end."""
+        ...
+
+    def tunnel_summary(self, dpid: int) -> Summary:
+        """How a host's tunnels to other hosts are, at little cost; none while it is away."""
         ...
 
     def flows(self, dpid: int, question: FlowQuestion) -> FlowPage:

@@ -41,6 +41,7 @@ from controller.service import (
 )
 from controller.store.committer import Committer
 from controller.store.sqlite import SqliteStore
+from controller.tunnels import Summary
 from tests.api import described
 from topology.draft import Draft
 from topology.errors import Conflict
@@ -73,6 +74,8 @@ class PretendedFabric:
         self.questions: list[Question] = []
         self.check_results: list[CheckResult] = []
         self.tunnel_list: list[TunnelStatus] = []
+        self.tunnels_asked = 0
+        self.summaries: dict[int, Summary] = {}
         self.journal = Journal("b007", kept=100, clock=lambda: 1795255200.1234)
         self.counts = Ledger()
         self.counted: list[int | None] = []
@@ -167,7 +170,11 @@ class PretendedFabric:
         return [one for one in self.check_results if check in (None, one.check)]
 
     def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
+        self.tunnels_asked += 1
         return [one for one in self.tunnel_list if dpid in (None, one.dpid)]
+
+    def tunnel_summary(self, dpid: int) -> Summary:
+        return self.summaries.get(dpid, Summary())
 
     def trace(self, question: Question) -> TraceReport:
         self.questions.append(question)

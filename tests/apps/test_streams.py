@@ -12,6 +12,7 @@ import pytest
 from controller.api.app import Api
 from controller.happenings import Happening
 from controller.journal import Journal
+from controller.measures import Measures
 
 IDLE_S = 1.0
 
@@ -21,6 +22,10 @@ class Journals:
 
     def __init__(self) -> None:
         self.journal = Journal("b007")
+        self._measures = Measures()
+
+    def measures(self) -> Measures:
+        return self._measures
 
     def ready(self) -> bool:
         return True
