@@ -327,8 +327,9 @@ class Runtime:
         return found
 
     def _noticed(self, dpids: Iterable[int]) -> list[CheckResult]:
-        """What checks find by what is known already; of tunnels, only those of these hosts."""
-        tunnels = [tunnel for dpid in dpids for tunnel in self.tunnels(dpid)]
+        """What checks find by what is known already; of tunnels, only those between these hosts."""
+        hosts = set(dpids)
+        tunnels = [one for dpid in hosts for one in self.tunnels(dpid) if one.peer in hosts]
         evidence = self._evidence(tunnels)
         return [one for name in doctor.CHECKS for one in doctor.results(name, evidence)]
 

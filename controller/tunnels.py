@@ -422,7 +422,8 @@ class Tunnels:
             trip_s = self.round_trip_s(dpid, tunnel.peer.dpid)
             if trip_s is not None:
                 slowest_s = trip_s if slowest_s is None else max(slowest_s, trip_s)
-        return Summary(*states.values(), slowest_s)
+        up, down, unknown = (states[state] for state in TunnelState)
+        return Summary(up, down, unknown, slowest_s)
 
     def between(self, dpid: int, peer: int) -> Tunnel | None:
         """The tunnel from one host to another, if it is watched."""
