@@ -61,13 +61,13 @@ from controller.service import (
     TraceReport,
     TunnelPort,
     TunnelStatus,
+    TunnelSummary,
     WhyReport,
 )
 from controller.sessions import Sessions
 from controller.store.base import Store
 from controller.store.committer import Committer
 from controller.tables import Buffer
-from controller.tunnels import Summary
 from controller.wire.decode import PacketIn
 from topology.draft import Draft
 from topology.errors import StoreUnavailable, VxlanError
@@ -307,8 +307,8 @@ class Runtime:
             for tunnel in tunnel_views.tunnels_of(self.engine, replicas[sender], now_s)
         ]
 
-    def tunnel_summary(self, dpid: int) -> Summary:
-        return self.engine.tunnels.summary(dpid)
+    def tunnel_summary(self, dpid: int) -> TunnelSummary:
+        return tunnel_views.summary_of(self.engine.tunnels, dpid)
 
     def trace(self, question: Question) -> TraceReport:
         return self._inspector.trace(question)

@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol, TypeVar
 from controller.journal import Journal
 from controller.ledger import Ledger
 from controller.measures import HostMeasures, Measures
-from controller.tunnels import Summary
 from topology.draft import Draft
 from topology.model import Change, Topology
 from topology.types import Dpid, Vni
@@ -103,6 +102,17 @@ class TunnelStatus:
     mtu_bytes: int | None = None
     mtu_needed_bytes: int | None = None
     mtu_ok: bool | None = None
+
+
+class TunnelSummary(NamedTuple):
+    """How many tunnels of a host to others are in which state, and the longest of their round
+    trips.
+    """
+
+    up: int = 0
+    down: int = 0
+    unknown: int = 0
+    slowest_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +349,7 @@ class Service(Protocol):
         """The tunnels of every connected host, or of one, by sender and far end."""
         ...
 
-    def tunnel_summary(self, dpid: int) -> Summary:
+    def tunnel_summary(self, dpid: int) -> TunnelSummary:
         """How a host's tunnels to other hosts are, at little cost; none while it is away."""
         ...
 

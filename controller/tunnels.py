@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from topology.types import VtepIp
 
@@ -48,15 +48,6 @@ class TunnelState(StrEnum):
     UP = "up"
     DOWN = "down"
     UNKNOWN = "unknown"
-
-
-class Summary(NamedTuple):
-    """How many tunnels of a host are in which state, and the longest of their round trips."""
-
-    up: int = 0
-    down: int = 0
-    unknown: int = 0
-    slowest_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,17 +404,6 @@ class Tunnels:
         session = self._sessions.get(dpid)
         if session is not None:
             yield from session.tunnels.values()
-
-    def summary(self, dpid: int) -> Summary:
-        """How one host's tunnels are, at little cost."""
-        states, slowest_s = dict.fromkeys(TunnelState, 0), None
-        for tunnel in self.of(dpid):
-            states[self.state_of(tunnel)] += 1
-            trip_s = self.round_trip_s(dpid, tunnel.peer.dpid)
-            if trip_s is not None:
-                slowest_s = trip_s if slowest_s is None else max(slowest_s, trip_s)
-        up, down, unknown = (states[state] for state in TunnelState)
-        return Summary(up, down, unknown, slowest_s)
 
     def between(self, dpid: int, peer: int) -> Tunnel | None:
         """The tunnel from one host to another, if it is watched."""

@@ -37,11 +37,11 @@ from controller.service import (
     TraceReport,
     TunnelPort,
     TunnelStatus,
+    TunnelSummary,
     WhyReport,
 )
 from controller.store.committer import Committer
 from controller.store.sqlite import SqliteStore
-from controller.tunnels import Summary
 from tests.api import described
 from topology.draft import Draft
 from topology.errors import Conflict
@@ -75,7 +75,7 @@ class PretendedFabric:
         self.check_results: list[CheckResult] = []
         self.tunnel_list: list[TunnelStatus] = []
         self.tunnels_asked = 0
-        self.summaries: dict[int, Summary] = {}
+        self.summaries: dict[int, TunnelSummary] = {}
         self.journal = Journal("b007", kept=100, clock=lambda: 1795255200.1234)
         self.counts = Ledger()
         self.counted: list[int | None] = []
@@ -173,8 +173,8 @@ class PretendedFabric:
         self.tunnels_asked += 1
         return [one for one in self.tunnel_list if dpid in (None, one.dpid)]
 
-    def tunnel_summary(self, dpid: int) -> Summary:
-        return self.summaries.get(dpid, Summary())
+    def tunnel_summary(self, dpid: int) -> TunnelSummary:
+        return self.summaries.get(dpid, TunnelSummary())
 
     def trace(self, question: Question) -> TraceReport:
         self.questions.append(question)

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 from controller.ledger import tally
 from controller.measures import Histogram
 from controller.pipeline import Kind
-from controller.tunnels import Summary
+from controller.service import TunnelSummary
 from tests.api.conftest import HV1, HV2
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
@@ -55,7 +55,7 @@ def test_facts_hosts_and_counts(client, fabric, vm):
 
 
 def test_tunnels_are_counted_by_host_and_not_listed_one_by_one(client, fabric, vm):
-    fabric.summaries[int(HV1, 16)] = Summary(up=2, down=1, slowest_s=0.0125)
+    fabric.summaries[int(HV1, 16)] = TunnelSummary(up=2, down=1, slowest_s=0.0125)
     now = samples(client)
 
     assert now["vxlan_l2_tunnels", (("host", HV1), ("state", "up"))] == 2

@@ -8,6 +8,8 @@ import pytest
 
 from controller.bridges import METERS
 from controller.pipeline import PROBE_METER
+from controller.service import TunnelSummary
+from controller.tunnel_views import summary_of
 from controller.tunnels import (
     DOWN_AFTER,
     PEERS_MAX,
@@ -15,7 +17,6 @@ from controller.tunnels import (
     SMALL_BYTES,
     TUNNELS_MAX,
     Peer,
-    Summary,
     Tunnels,
     TunnelState,
     around,
@@ -229,10 +230,10 @@ def test_a_summary_says_how_many_are_up_and_how_far_the_farthest_is():
     world.tunnels.lost(4)
     world.run(12)
 
-    found = world.tunnels.summary(1)
+    found = summary_of(world.tunnels, 1)
     assert (found.up, found.down, found.unknown) == (1, 1, 1)
     assert found.slowest_s == world.tunnels.round_trip_s(1, 2)
-    assert world.tunnels.summary(9) == Summary()
+    assert summary_of(world.tunnels, 9) == TunnelSummary()
 
 
 @pytest.mark.parametrize(("out_s", "back_s"), [(0.001, 0.001), (0.04, 0.001), (0.001, 0.09)])
