@@ -30,6 +30,7 @@ class Findings:
     A learned source is to be deleted unless it is adopted: while it stays, its VM is not heard.
     ``fresh``: there is next to nothing on the bridge, and nothing to be replaced. ``changed`` has
     flows as they are that bear the name of one which should be there: no audit can see these.
+    ``emptied``: next to none of our flows are there, whatever else is.
     """
 
     missing: Collection[int]
@@ -37,6 +38,7 @@ class Findings:
     drifted: bool
     fresh: bool
     changed: tuple[decode.FlowEntry, ...] = ()
+    emptied: bool = False
 
 
 class Audit:
@@ -146,15 +148,16 @@ class Audit:
             missing |= after
             extra += [_stale(cookie) for cookie in before - after]
         missing.difference_update([entry.cookie for entry in self.others])
-        fresh = not self._live and not self.others and not extra
-        if fresh and len(missing) > FRESH * self._seen:
-            return Findings(missing, (), drifted=True, fresh=True)
+        emptied = len(missing) > FRESH * self._seen
+        if emptied and not self._live and not self.others and not extra:
+            return Findings(missing, (), drifted=True, fresh=True, emptied=True)
         missing = {cookie for cookie in missing if cookie_kind(cookie) not in SOURCE_KINDS}
         solid = any(
             cookie_kind(cookie) not in LEARNED_KINDS and cookie not in rejected
             for cookie in missing
         )
-        return Findings(missing, tuple(extra), drifted=bool(extra or solid), fresh=False)
+        drifted = bool(extra or solid)
+        return Findings(missing, tuple(extra), drifted=drifted, fresh=False, emptied=emptied)
 
     def _changed(self, tables: Mapping[int, FlowTable]) -> tuple[set[int], set[int]] | None:
         """The cookies that the switch was to hold before what changed since, and is to hold now."""

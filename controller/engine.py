@@ -365,7 +365,7 @@ class Engine:
         if found is None:
             self._audit_again(replica, now_s, at_once=first)
             return
-        if FLOOD_MISS in found.missing:
+        if found.emptied and FLOOD_MISS in found.missing:
             self.counting.emptied(replica.dpid)
         for waiter in replica.diff_waiters:
             waiter(found)

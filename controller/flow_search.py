@@ -42,11 +42,11 @@ def find_flows(
                 rank = add[24] << 16 | 0xFFFF - (add[30] << 8 | add[31])
                 found.setdefault(rank, array("Q")).append(at * _FLOWS_MAX + index)
     numbers = chain.from_iterable(found[rank] for rank in sorted(found))
-    page = islice(numbers, question.start, question.start + question.limit)
+    total = sum(map(len, found.values()))
+    start = min(question.start, total)
+    page = islice(numbers, start, start + question.limit)
     views = [units.view(*divmod(number, _FLOWS_MAX)) for number in page]
-    return FlowPage(
-        tuple(view for view in views if view is not None), sum(map(len, found.values()))
-    )
+    return FlowPage(tuple(view for view in views if view is not None), total)
 
 
 class _Units:

@@ -39,11 +39,9 @@ class _Scope:
 
 def forecast(now: Derivation, changes: Sequence[Change]) -> Generator[None, None, Forecast]:
     """Count, yielding after each slice; facts may change in between, which makes it less exact."""
-    scope = _scope(now.topology, changes)
-    yield
+    scope = yield from _scope(now.topology, changes)
     beside = Derivation(now.timing)
     yield from _apply(beside, (Put(fact) for fact in _facts(now.topology, scope)))
-    beside.spread()
     dpids = set(now.replicas) if scope.everybody else scope.hosts & now.replicas.keys()
     for dpid in dpids:
         live = now.replicas.get(dpid)
@@ -53,9 +51,8 @@ def forecast(now: Derivation, changes: Sequence[Change]) -> Generator[None, None
             beside.refresh_bridge(replica)
             yield
     before = _Before(beside)
-    yield from _apply(beside, changes)
-    beside.spread()
     yield
+    yield from _apply(beside, changes)
     return (yield from _compare(now, beside, before))
 
 
@@ -63,36 +60,37 @@ def _apply(derivation: Derivation, changes: Iterable[Change]) -> Iterator[None]:
     for count, change in enumerate(changes, start=1):
         derivation.apply(change)
         if count % _AT_ONCE == 0:
+            derivation.spread()
             yield
+    derivation.spread()
+    yield
 
 
 # What is concerned
 
 
-def _scope(topology: Topology, changes: Sequence[Change]) -> _Scope:
-    scope = _Scope()
-    for change in changes:
+def _scope(topology: Topology, changes: Sequence[Change]) -> Generator[None, None, _Scope]:
+    scope, pinned = _Scope(), set[int]()
+    for count, change in enumerate(changes, start=1):
         kind = type(change.fact) if isinstance(change, Put) else change.kind
         key = change.fact.key if isinstance(change, Put) else change.key
         after = change.fact if isinstance(change, Put) else None
         for fact in (topology.fact(kind, key), after):
             if fact is not None:
                 _take(topology, scope, fact)
+        if isinstance(after, Network):
+            pinned.add(after.vni)  # maybe on hosts that have no VM of it
+        if count % _AT_ONCE == 0:
+            yield
     if scope.everybody:  # by another port, maybe: which says something about each network
         scope.vnis.update(topology.networks)
-    for vni in scope.vnis:
+    for count, vni in enumerate(scope.vnis, start=1):
         scope.hosts.update(topology.members(vni))
-        if vni in topology.networks and _pinned(changes, vni):
-            scope.hosts.update(topology.hosts)
+        if count % _AT_ONCE == 0:
+            yield
+    if pinned & topology.networks.keys():
+        scope.hosts.update(topology.hosts)
     return scope
-
-
-def _pinned(changes: Sequence[Change], vni: int) -> bool:
-    """Whether a change may put a network on hosts that have no VM of it."""
-    return any(
-        isinstance(change, Put) and isinstance(change.fact, Network) and change.fact.vni == vni
-        for change in changes
-    )
 
 
 def _take(topology: Topology, scope: _Scope, fact: Fact) -> None:
@@ -136,8 +134,8 @@ def _facts(topology: Topology, scope: _Scope) -> Iterator[Fact]:
             if vip is not None:
                 wanted.update((vni, mac) for mac in vip.macs)
                 yield vip
-        for dpid in topology.members(vni):
-            wanted.update(_witness(topology, wanted, vni, dpid))
+        for dpid in list(topology.members(vni)):
+            yield from _witness(topology, wanted, vni, dpid)
     for key in wanted:
         vm = topology.vms.get(key)
         if vm is not None:
@@ -151,17 +149,17 @@ def _facts(topology: Topology, scope: _Scope) -> Iterator[Fact]:
             yield heard
 
 
-def _witness(topology: Topology, taken: set[MacKey], vni: int, dpid: int) -> list[MacKey]:
+def _witness(topology: Topology, taken: set[MacKey], vni: int, dpid: int) -> Iterator[Vm]:
     """A VM for which a host carries a network, whatever becomes of those that are taken."""
     keys, after = topology.vms_on(dpid), (vni, -1)
     while found := keys.after(after, 1):
         key = found[0]
         if key[0] != vni:
-            return []
+            return
         if key not in taken:
-            return [key]
+            yield topology.vms[key]
+            return
         after = key
-    return []
 
 
 # What differs
@@ -202,6 +200,8 @@ def _compare(
         for key, table in beside.tables.items():
             was = before.units.get(key, {})
             changed[key, skips] = yield from _changed(was, dict(table.units), skips)
+            yield
+    left_out: dict[tuple[int, frozenset[Kind]], int] = {}
     hosts = flows = 0
     for dpid, replica in beside.replicas.items():
         skips, held, after = replica.bridge.skips, before.held[dpid], dict(_shared(replica))
@@ -213,7 +213,10 @@ def _compare(
                 count += changed[key, skips].for_host(dpid)
             else:
                 count += _held(after[key], replica) if key in after else held[key]
-                count += _left_out(now, before, key, skips)
+                if (key, skips) not in left_out:
+                    left_out[key, skips] = _left_out(now, before, key, skips)
+                    yield
+                count += left_out[key, skips]
         flows += count
         hosts += count > 0 or groups != replica.private.groups
         yield

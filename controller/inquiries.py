@@ -23,7 +23,7 @@ from controller.wire import decode, encode
 from topology.errors import Conflict
 from topology.types import Dpid, Ip, Mac, Vlan
 
-OPEN_MAX = 256
+OPEN_MAX = 1024
 """So many questions may be open at a time."""
 
 ANSWERS_MAX = 16
@@ -74,7 +74,7 @@ class Inquiries:
     def count(self, replica: Replica, cookies: Iterable[int], done: Counted) -> None:
         """Read these flows of a switch; ``done`` gets those that are there, by cookie."""
         wanted = list(dict.fromkeys(cookies))
-        if len(self._counts) + len(wanted) > OPEN_MAX * 8:
+        if len(self._counts) + len(wanted) > OPEN_MAX * 2:
             raise Conflict("too many questions are open: ask again in a moment")
         if not wanted:
             done({})

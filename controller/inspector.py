@@ -5,6 +5,7 @@ It asks switches and VMs and waits for them, one greenlet for each question; not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -19,7 +20,7 @@ from controller.engine import Engine
 from controller.events import Drift, Effects
 from controller.explain import entry_view, views_of
 from controller.faults import Fault
-from controller.inquiries import Answer
+from controller.inquiries import Answer, Ask
 from controller.journey import Packet
 from controller.replica import Replica
 from controller.scene import Installed
@@ -37,7 +38,7 @@ from controller.trace import Asked, Stage, Trace, Tracer
 from controller.why import Presence, answer, of_check
 from controller.wire import decode
 from controller.wire.readback import read_entry, read_flow
-from topology.errors import Conflict, InvalidValue
+from topology.errors import Conflict, InvalidValue, NotFound
 from topology.model import MacKey
 from topology.types import Dpid, Ip, Vlan
 
@@ -127,7 +128,10 @@ class Inspector:
         missing = set(found.missing)
         changed = {}
         there: Mapping[int, decode.FlowEntry] = self.count(dpid, met)
-        wanted = self._engine.replicas[dpid].named(met)
+        replica = self._engine.replicas.get(dpid)
+        if replica is None:
+            raise Conflict(f"host {dpid} disconnected meanwhile: its flows cannot be read")
+        wanted = replica.named(met)
         for cookie, add in wanted.items():
             held = there.get(cookie)
             if held is None:
@@ -167,7 +171,7 @@ class Inspector:
                 if station is not None and station.registered and station.mac is not None
             ]
         )
-        tracer = Tracer(self._engine, asked, now_s=self._now_s(), since=since)
+        tracer = self._tracer(asked, since)
         trace = tracer.trace()
         connected = [dpid for dpid in tracer.hosts if dpid in self._engine.replicas]
         if not live or not connected:
@@ -184,12 +188,23 @@ class Inspector:
                 if silent is None:
                     raise
                 silent[dpid] = str(error)
-        tracer = Tracer(self._engine, asked, now_s=self._now_s(), since=since, installed=installed)
+        tracer = self._tracer(asked, since, installed)
         trace = tracer.trace()
         for stage in trace.stages:
             if stage.probed and stage.packet is not None and not silent:
                 self._probe(stage, stage.packet)
         return replace(trace, verdict=tracer.verdict(trace.stages)), tracer
+
+    def _tracer(
+        self,
+        asked: Asked,
+        since: Mapping[MacKey, str],
+        installed: Mapping[Dpid, Installed] | None = None,
+    ) -> Tracer:
+        """Facts may have changed since the question was read."""
+        if asked.src.vni not in self._engine.topology.networks:
+            raise NotFound(f"network {asked.src.vni} was deleted meanwhile")
+        return Tracer(self._engine, asked, now_s=self._now_s(), since=since, installed=installed)
 
     def _resolve(self, question: Question) -> Asked:
         topology = self._engine.topology
@@ -280,6 +295,7 @@ class Inspector:
 
     def why(self, question: Question) -> WhyReport:
         """One sentence with evidence: facts, flows as installed, tunnels, and the VMs' own word."""
+        topology = self._engine.topology
         asked = self._resolve(question)
         if asked.dst is None or asked.frame is not None:
             raise InvalidValue("dst", "why is about one destination: a VM's name, MAC or IP")
@@ -302,21 +318,12 @@ class Inspector:
             for at_s, drift in self._drifted_lately()
             if drift.dpid in tracer.hosts and (ago_s := self._now_s() - at_s) < LATELY_S
         ]
-        words = self._words_of(asked)
+        names, hosts = _names_of(asked), [place_name(topology, dpid) for dpid in tracer.hosts]
         for result in self._noticed(tracer.hosts):
-            about = f"{result.subject} {result.summary}"
-            if result.status != "ok" and any(word in about for word in words):
+            about = names.search(f"{result.subject} {result.summary}") or result.subject in hosts
+            if result.status != "ok" and about:
                 noticed.append(of_check(result))
-        return answer(self._engine.topology, asked, trace, tunnels, presences, silent, noticed)
-
-    def _words_of(self, asked: Asked) -> list[str]:
-        """How a text names these VMs and their hosts."""
-        words: list[object] = []
-        for station in (asked.src, asked.dst):
-            if station is not None:
-                words += [station.mac, station.name, station.ip, *station.ips]
-                words.append(place_name(self._engine.topology, station.place))
-        return [str(word) for word in words if word]
+        return answer(topology, asked, trace, tunnels, presences, silent, noticed)
 
     def _drifted(self, drift: Drift, ago_s: float, trace: Trace) -> tuple[Evidence, Fault | None]:
         """A drift that is mended; a fault of this question if a flow that it meets was touched."""
@@ -339,8 +346,9 @@ class Inspector:
         engine, topology = self._engine, self._engine.topology
         ip = station.ip or next(iter(station.ips), None)
         replica = engine.replicas.get(station.place or -1)
-        vlan = topology.networks[station.vni].vlan
-        if ip is None or replica is None or not replica.can_ask:
+        network = topology.networks.get(station.vni)
+        vlan = None if network is None else network.vlan
+        if ip is None or network is None or replica is None or not replica.can_ask:
             return Presence(station, asked=False)
         here = self._ask([replica], ip, [vlan])
         if here:
@@ -382,13 +390,12 @@ class Inspector:
                 if not signal.ready():
                     signal.send()
 
-            asks = [
-                self._engine.inquiries.ask(replica, ip, vlans, self._now_s(), hear)
-                for replica in replicas
-            ]
-            for replica in replicas:
-                self._wake(replica.dpid)
+            asks: list[Ask] = []
             try:
+                for replica in replicas:
+                    ask = self._engine.inquiries.ask(replica, ip, vlans, self._now_s(), hear)
+                    asks.append(ask)
+                    self._wake(replica.dpid)
                 with Timeout(ASK_S, False):
                     heard.wait()
                     eventlet.sleep(SECOND_ANSWER_S)
@@ -399,6 +406,16 @@ class Inspector:
             if answers:
                 return answers
         return []
+
+
+def _names_of(asked: Asked) -> re.Pattern[str]:
+    """Finds these VMs where a text names them: web-1, but not web-10."""
+    words: list[object] = []
+    for station in (asked.src, asked.dst):
+        if station is not None:
+            words += [station.mac, station.name, station.ip, *station.ips]
+    names = "|".join(re.escape(str(word)) for word in words if word)
+    return re.compile(rf"(?<![\w.:-])(?:{names})(?![\w:-]|\.\w)")
 
 
 def _with_packets(hop: TracedHop, grown: Mapping[tuple[Dpid, int], int]) -> TracedHop:

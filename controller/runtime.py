@@ -60,6 +60,7 @@ from controller.service import (
     Ticket,
     TraceReport,
     TunnelStatus,
+    TunnelSummary,
     WhyReport,
 )
 from controller.sessions import Sessions
@@ -255,6 +256,9 @@ class Runtime:
             for tunnel in tunnel_views.tunnels_of(self.engine, replicas[sender], now_s)
         ]
 
+    def tunnel_summary(self, dpid: int) -> TunnelSummary:
+        return tunnel_views.summary_of(self.engine.tunnels, dpid)
+
     def trace(self, question: Question) -> TraceReport:
         return self._inspector.trace(question)
 
@@ -272,8 +276,9 @@ class Runtime:
         return found
 
     def _noticed(self, dpids: Iterable[int]) -> list[CheckResult]:
-        """What checks find by what is known already; of tunnels, only those of these hosts."""
-        tunnels = [tunnel for dpid in dpids for tunnel in self.tunnels(dpid)]
+        """What checks find by what is known already; of tunnels, only those between these hosts."""
+        hosts = set(dpids)
+        tunnels = [one for dpid in hosts for one in self.tunnels(dpid) if one.peer in hosts]
         evidence = self._evidence(tunnels)
         return [one for name in doctor.CHECKS for one in doctor.results(name, evidence)]
 

@@ -104,6 +104,17 @@ class TunnelStatus:
     mtu_ok: bool | None = None
 
 
+class TunnelSummary(NamedTuple):
+    """How many tunnels of a host to others are in which state, and the longest of their round
+    trips.
+    """
+
+    up: int = 0
+    down: int = 0
+    unknown: int = 0
+    slowest_s: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class CheckResult:
     """What a check of the doctor found, or that it found nothing.
@@ -336,6 +347,10 @@ class Service(Protocol):
 
     def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
         """The tunnels of every connected host, or of one, by sender and far end."""
+        ...
+
+    def tunnel_summary(self, dpid: int) -> TunnelSummary:
+        """How a host's tunnels to other hosts are, at little cost; none while it is away."""
         ...
 
     def flows(self, dpid: int, question: FlowQuestion) -> FlowPage:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from controller.engine import Engine
 from controller.replica import Replica
-from controller.service import TunnelStatus
-from controller.tunnels import Tunnel, TunnelState
+from controller.service import TunnelStatus, TunnelSummary
+from controller.tunnels import Tunnel, Tunnels, TunnelState
 
 
 def tunnels_of(engine: Engine, replica: Replica, now_s: float) -> Iterator[TunnelStatus]:
@@ -15,6 +15,18 @@ def tunnels_of(engine: Engine, replica: Replica, now_s: float) -> Iterator[Tunne
     found = [_watched(engine, replica, tunnel, now_s) for tunnel in engine.tunnels.of(replica.dpid)]
     found += _foreign(engine, replica)
     yield from sorted(found, key=lambda one: (one.peer is None, one.peer or 0, one.vtep))
+
+
+def summary_of(tunnels: Tunnels, dpid: int) -> TunnelSummary:
+    """How a host's tunnels to other hosts are, in numbers only."""
+    states, slowest_s = dict.fromkeys(TunnelState, 0), None
+    for tunnel in tunnels.of(dpid):
+        states[tunnels.state_of(tunnel)] += 1
+        trip_s = tunnels.round_trip_s(dpid, tunnel.peer.dpid)
+        if trip_s is not None:
+            slowest_s = trip_s if slowest_s is None else max(slowest_s, trip_s)
+    up, down, unknown = (states[state] for state in TunnelState)
+    return TunnelSummary(up, down, unknown, slowest_s)
 
 
 def _watched(engine: Engine, replica: Replica, tunnel: Tunnel, now_s: float) -> TunnelStatus:

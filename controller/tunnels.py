@@ -373,8 +373,8 @@ class Tunnels:
         """A probe came through; the tunnel, if that brought it up after it was down."""
         session = self._sessions.get(dpid)
         tunnel = None if session is None else session.tunnels.get(peer)
-        if session is None or tunnel is None:
-            return None
+        if session is None or tunnel is None or tunnel.peer.port is None:
+            return None  # it left by a port that is gone since
         tunnel.seen_s = now_s
         sizing = tunnel.sizing
         if sizing is not None and sizing.size == size_bytes and sizing.asked_s != _NEVER:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import ProcessCollector
 from prometheus_client.core import (
@@ -143,27 +143,26 @@ def _hosts(service: Service, pause: Pause) -> Iterator[Metric]:
     yield from _tunnels(service, pause)
 
 
-def _tunnels(service: Any, pause: Pause) -> Iterator[Metric]:
+def _tunnels(service: Service, pause: Pause) -> Iterator[Metric]:
     """Tunnels by sending host: how many are up, down or unknown, and the slowest round trip."""
     family = GaugeMetricFamily(
-        P + "tunnels", "Tunnels by sending host, as probes found them.", labels=["host", "state"]
+        P + "tunnels",
+        "Tunnels to other hosts by sending host, as probes found them.",
+        labels=["host", "state"],
     )
     slowest = GaugeMetricFamily(
         P + "tunnel_rtt_max_seconds",
         "The longest round trip of the probes that a host's tunnels answered last.",
         labels=["host"],
     )
-    tunnels = getattr(service, "tunnels", None)
-    for at, dpid in enumerate([] if tunnels is None else list(service.topology.hosts)):
+    for at, dpid in enumerate(list(service.topology.hosts)):
         if at % BREATH == 0:
             pause()
-        found = [] if tunnels is None else tunnels(dpid)
-        text, states = f"{dpid:016x}", Counter(tunnel.state for tunnel in found)
-        for state in ("up", "down", "unknown"):
-            family.add_metric([text, state], states[state])
-        rtts = [tunnel.rtt_s for tunnel in found if tunnel.rtt_s is not None]
-        if rtts:
-            slowest.add_metric([text], max(rtts))
+        text, found = f"{dpid:016x}", service.tunnel_summary(dpid)
+        for state, count in (("up", found.up), ("down", found.down), ("unknown", found.unknown)):
+            family.add_metric([text, state], count)
+        if found.slowest_s is not None:
+            slowest.add_metric([text], found.slowest_s)
     yield family
     yield slowest
 
@@ -223,11 +222,9 @@ def _openflow(service: Service) -> Iterator[Metric]:
     yield _drifts(service)
 
 
-def _drifts(service: Any) -> Metric:
-    drifts = getattr(service, "drifts", None)
-    counts = {} if drifts is None else drifts()._asdict()
+def _drifts(service: Service) -> Metric:
     text = "Flows that were found missing, extra or changed"
-    return _counters("drift_flows", text, "how", counts.items())
+    return _counters("drift_flows", text, "how", service.drifts()._asdict().items())
 
 
 def _work(service: Service) -> Iterator[Metric]:

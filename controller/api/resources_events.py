@@ -159,28 +159,33 @@ class _Listener:
             yield self._reset("the last event that you saw is not kept here")
         else:
             yield b": listening\nid: " + journal.id_of(self._number).encode("ascii") + b"\n\n"
+        said_s = time.monotonic()
         while not self._gone and time.monotonic() < self._ends_s:
             events = journal.after(self._number, AT_ONCE)
             if events is None:
                 self._number = journal.last
-                yield self._reset("events came faster than they were read")
-            elif events:
-                self._number = events[-1].number
-                yield b"".join([self._text(event) for event in events if self._wanted(event)])
-            elif not self._wait():
-                yield b": alive\n\n"
+                text = self._reset("events came faster than they were read")
+            else:
+                self._number = events[-1].number if events else self._number
+                text = b"".join([self._text(event) for event in events if self._wanted(event)])
+            left_s = said_s + ALIVE_EVERY_S - time.monotonic()
+            if text or left_s <= 0:
+                yield text or self._alive()
+                said_s = time.monotonic()
+            elif not events:
+                self._wait(left_s)
 
-    def _wait(self) -> bool:
-        """Wait for the next event, or the client's end; False when it is time to say something."""
+    def _alive(self) -> bytes:
+        """Nothing that the client wants; it does not lose its place meanwhile."""
+        return b": alive\nid: " + self._journal.id_of(self._number).encode("ascii") + b"\n\n"
+
+    def _wait(self, most_s: float) -> None:
+        """Wait for the next event, or the client's end, or until something is to be said."""
         self._signal = Signal()
         self._journal.wake_at_next(self._wake)
-        try:
-            with Timeout(min(ALIVE_EVERY_S, max(0.0, self._ends_s - time.monotonic()))):
-                self._signal.wait()
-        except Timeout:
-            self._journal.forget(self._wake)
-            return False
-        return True
+        with Timeout(min(most_s, max(0.0, self._ends_s - time.monotonic())), False):
+            self._signal.wait()
+        self._journal.forget(self._wake)
 
     def _wake(self) -> None:
         if self._signal is not None and not self._signal.ready():

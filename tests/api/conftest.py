@@ -37,6 +37,7 @@ from controller.service import (
     TraceReport,
     TunnelPort,
     TunnelStatus,
+    TunnelSummary,
     WhyReport,
 )
 from controller.store.committer import Committer
@@ -73,6 +74,8 @@ class PretendedFabric:
         self.questions: list[Question] = []
         self.check_results: list[CheckResult] = []
         self.tunnel_list: list[TunnelStatus] = []
+        self.tunnels_asked = 0
+        self.summaries: dict[int, TunnelSummary] = {}
         self.journal = Journal("b007", kept=100, clock=lambda: 1795255200.1234)
         self.counts = Ledger()
         self.counted: list[int | None] = []
@@ -167,7 +170,11 @@ class PretendedFabric:
         return [one for one in self.check_results if check in (None, one.check)]
 
     def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
+        self.tunnels_asked += 1
         return [one for one in self.tunnel_list if dpid in (None, one.dpid)]
+
+    def tunnel_summary(self, dpid: int) -> TunnelSummary:
+        return self.summaries.get(dpid, TunnelSummary())
 
     def trace(self, question: Question) -> TraceReport:
         self.questions.append(question)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import eventlet
 import pytest
 from webob import Request
 
@@ -138,7 +139,29 @@ def test_silence_is_broken_by_a_comment(fabric, listen, monkeypatch):
     monkeypatch.setattr(resources_events, "ALIVE_EVERY_S", 0.01)
     stream = listen()
     assert stream.next() == {"id": "b007-0"}
-    assert stream.next() == {}
+    assert stream.next() == {"id": "b007-0"}
+
+
+def test_who_wants_none_of_many_events_hears_that_it_is_alive_and_keeps_its_place(
+    fabric, listen, monkeypatch
+):
+    monkeypatch.setattr(resources_events, "ALIVE_EVERY_S", 0.05)
+    stream = listen("/v1/events?types=host")
+    assert stream.next() == {"id": "b007-0"}
+    busy = eventlet.spawn(_happen_for_ever, fabric)
+    try:
+        with eventlet.Timeout(20):
+            seen = stream.next()["id"]
+    finally:
+        busy.kill()
+    assert int(seen.removeprefix("b007-")) > 0
+    assert listen("/v1/events?types=host", Last_Event_ID=seen).next() == {"id": seen}
+
+
+def _happen_for_ever(fabric) -> None:
+    while True:
+        happen(fabric, 7)
+        eventlet.sleep(0.005)
 
 
 def test_a_stream_ends_when_its_time_is_up(fabric, listen):

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 from controller.ledger import tally
 from controller.measures import Histogram
 from controller.pipeline import Kind
+from controller.service import TunnelSummary
 from tests.api.conftest import HV1, HV2
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
@@ -51,6 +52,19 @@ def test_facts_hosts_and_counts(client, fabric, vm):
     assert now["vxlan_l2_saved_bytes_total", (("vni", "0"),)] == 2 * (240 + 4 * 50)
     assert now["vxlan_l2_build_info", (("version", "1.2.3"),)] == 1
     assert now["process_resident_memory_bytes", ()] > 0
+
+
+def test_tunnels_are_counted_by_host_and_not_listed_one_by_one(client, fabric, vm):
+    fabric.summaries[int(HV1, 16)] = TunnelSummary(up=2, down=1, slowest_s=0.0125)
+    now = samples(client)
+
+    assert now["vxlan_l2_tunnels", (("host", HV1), ("state", "up"))] == 2
+    assert now["vxlan_l2_tunnels", (("host", HV1), ("state", "down"))] == 1
+    assert now["vxlan_l2_tunnels", (("host", HV2), ("state", "unknown"))] == 0
+    assert now["vxlan_l2_tunnel_rtt_max_seconds", (("host", HV1),)] == 0.0125
+    assert ("vxlan_l2_tunnel_rtt_max_seconds", (("host", HV2),)) not in now
+    assert now["vxlan_l2_drift_flows_total", (("how", "extra"),)] == 2
+    assert fabric.tunnels_asked == 0
 
 
 def test_requests_are_counted_by_method_and_class_of_status(client):

@@ -39,6 +39,7 @@ def test_all_flows_are_found_in_the_order_of_tables_and_priorities(fabric, vms):
     assert places == sorted(places)
     pages = [ask(fabric, 1, start=at, limit=7).flows for at in range(0, page.total, 7)]
     assert [flow for part in pages for flow in part] == list(page.flows)
+    assert ask(fabric, 1, start=1 << 70) == FlowPage((), page.total)
 
 
 def test_flows_are_found_by_name_address_reason_cookie_and_table(fabric, vms):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from random import Random
+from typing import TypeVar
 
 import pytest
 
+import controller.forecast
 from controller.events import Committed
 from controller.forecast import _facts, _scope, forecast
 from controller.service import Forecast
@@ -15,12 +18,17 @@ from tests.controller import worlds
 from tests.controller.worlds import Chance, World
 from topology.draft import Draft
 from topology.errors import VxlanError
-from topology.model import Change, Host, Vm
-from topology.types import Dpid, Ip, Mac, Vni, VtepIp
+from topology.model import Change, Host, Network, Vm
+from topology.types import Dpid, Ip, Mac, Vlan, Vni, VtepIp
+
+T = TypeVar("T")
 
 
 def foreseen(world: World, changes: list[Change]) -> Forecast:
-    steps = forecast(world.engine._derivation, changes)
+    return in_slices(forecast(world.engine._derivation, changes))
+
+
+def in_slices(steps: Generator[None, None, T]) -> T:
     while True:
         try:
             next(steps)
@@ -111,9 +119,42 @@ def test_one_vm_more_among_many_is_counted_without_looking_at_them():
     draft.set_vm(Vm(Mac(0x52FF00000001), Vni(0), Dpid(1), (Ip.parse("10.1.1.2"),)))
     expected = foreseen(world, draft.changes)
     assert expected.flows >= len(world.connected)
-    taken = _facts(world.topology, _scope(world.topology, draft.changes))
+    taken = _facts(world.topology, in_slices(_scope(world.topology, draft.changes)))
     assert sum(isinstance(fact, Vm) for fact in taken) <= len(world.topology.hosts)
     assert done(world, draft.changes) == expected
+
+
+class Reread(list[Change]):
+    """Changes that count how often somebody goes through them."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Change]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_a_plan_about_many_networks_lets_others_have_their_turns(monkeypatch):
+    world = worlds.new_world(Chance(Random(3)))
+    vnis = [Vni(1000 + n) for n in range(150)]
+    world.commit(lambda draft: [draft.set_network(Network(vni, vlan=Vlan(vni))) for vni in vnis])
+    draft = Draft(world.topology)
+    for n in range(600):
+        draft.set_vm(Vm(Mac(0x520000000000 + n), vnis[n % len(vnis)], Dpid(1 + n % 2)))
+    taken, most, mods = 0, 0, controller.forecast._mods
+
+    def counted(*args):
+        nonlocal taken
+        taken += 1
+        return mods(*args)
+
+    monkeypatch.setattr(controller.forecast, "_mods", counted)
+    changes = Reread(draft.changes)
+    steps = forecast(world.engine._derivation, changes)
+    for _slice in steps:
+        most, taken = max(most, taken), 0
+    assert 0 < most <= 300
+    assert changes.times <= 3
 
 
 def test_a_host_that_moves():

@@ -338,3 +338,16 @@ def test_every_kind_of_the_tables_that_count_is_accounted_for():
     }
 
     assert kinds - counting.COUNTED == {Kind.TABLE_MISS}
+
+
+def test_an_audit_that_finds_a_few_flows_gone_counts_nothing_twice():
+    fabric, a, _b = world()
+    for _ in range(5):
+        fabric.send(a, Packet(a.mac, BROADCAST))
+    before = counted(fabric)
+    switch = fabric.switches[1]
+    assert switch.delete(lambda entry: entry.cookie == counting.FLOOD_MISS) == 1
+    fabric.advance(25)
+
+    fabric.assert_in_sync()
+    assert counted(fabric) == before

@@ -8,6 +8,8 @@ import pytest
 
 from controller.bridges import METERS
 from controller.pipeline import PROBE_METER
+from controller.service import TunnelSummary
+from controller.tunnel_views import summary_of
 from controller.tunnels import (
     DOWN_AFTER,
     PEERS_MAX,
@@ -68,6 +70,7 @@ class World:
         turn = self.tunnels.turn(dpid, self.now_s)
         for size, tunnels in turn.probes.items():
             for tunnel in tunnels:
+                assert tunnel.peer.port is not None
                 self.probe(dpid, tunnel.peer.dpid, size)
         for asked in turn.ask:
             xid = self.tunnels.barrier(asked, self.now_s)
@@ -205,6 +208,32 @@ def test_without_a_port_that_leads_there_it_is_down():
 
     assert world.changed == [(1, 2, DOWN)]
     assert world.states()[2, 1] is UP
+
+
+def test_a_probe_that_arrives_when_its_port_is_gone_brings_nothing_up():
+    world = World(2, mtu=1450, tunnel_s=0.9).run(8)
+    assert world.states()[1, 2] is UP
+    world.under_way = [one for one in world.under_way if one[1] == "barrier"]
+    world.probe(1, 2, SMALL_BYTES)
+    world.portless.add((1, 2))
+    world.tunnels.replan([1])
+    world.tunnels.refresh(world.now_s)
+    world.run(4)
+
+    assert world.states()[1, 2] is DOWN
+    assert not any(tunnel.sizing for tunnel in world.tunnels.of(1))
+
+
+def test_a_summary_says_how_many_are_up_and_how_far_the_farthest_is():
+    world = World(4, tunnel_s=0.002).run(5)
+    world.cut(1, 3)
+    world.tunnels.lost(4)
+    world.run(12)
+
+    found = summary_of(world.tunnels, 1)
+    assert (found.up, found.down, found.unknown) == (1, 1, 1)
+    assert found.slowest_s == world.tunnels.round_trip_s(1, 2)
+    assert summary_of(world.tunnels, 9) == TunnelSummary()
 
 
 @pytest.mark.parametrize(("out_s", "back_s"), [(0.001, 0.001), (0.04, 0.001), (0.001, 0.09)])
