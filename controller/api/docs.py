@@ -96,7 +96,9 @@ def _operation(document: Node, path: str, method: str, operation: Node) -> Itera
     for status, response in operation["responses"].items():
         content = response.get("content", {})
         types = ", ".join(
-            _type(each["schema"]) if media.endswith("json") else _of_media(media, each["schema"])
+            _type(each["schema"])
+            if media.endswith(("/json", "+json"))
+            else _of_media(media, each["schema"])
             for media, each in content.items()
         )
         yield _row(f"<code>{status}</code>", _text(response["description"]), types)

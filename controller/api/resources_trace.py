@@ -31,7 +31,7 @@ _DST: Final = Parameter(
 _FRAME: Final = Parameter(
     "frame",
     {"type": "string", "pattern": f"^([0-9a-fA-F]{{2}}[: -]?){{14,{FRAME_MAX_BYTES}}}$"},
-    "a whole frame that src sends, in hex digits",
+    "a whole frame that src sends, in hex digits, in place of kind",
 )
 
 
@@ -41,7 +41,10 @@ _FRAME: Final = Parameter(
     query=(
         _VNI,
         _SRC,
-        replace(_DST, description="the same, or any MAC or IP, or broadcast; not with frame"),
+        replace(
+            _DST,
+            description="the same, or any MAC or IP, or broadcast; wanted unless there is a frame",
+        ),
         choice("kind", KINDS, "of packet; without it, ARP or ND and then ICMP"),
         _FRAME,
         flag("live", "from what switches hold, and with a probe, not from what they should hold"),
@@ -52,7 +55,7 @@ def trace(call: Call) -> Response:
     """What becomes of a packet from one VM to another, to an address, or to all.
 
     Which table and flow on which host, with the reasons, where it ends, and if it does not arrive,
-    the first place and the cure. 409: a switch did not answer, or too many ask at once.
+    the first place and the cure. 409: too many ask at once.
     """
     call.allow_query("vni", "src", "dst", "kind", "frame", "live")
     question = Question(

@@ -23,10 +23,6 @@ class Journals:
     def __init__(self) -> None:
         self.measured = Measures(0.0)
         self.journal = Journal("b007")
-        self._measures = Measures()
-
-    def measures(self) -> Measures:
-        return self._measures
 
     def measures(self) -> Measures:
         return self.measured

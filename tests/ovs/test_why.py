@@ -47,6 +47,11 @@ def why(fabric: Fabric, src: VmNs | str, dst: VmNs | str) -> dict[str, Any]:
     return body
 
 
+def _guest(fabric: Fabric, where: VmNs) -> VmNs:
+    """One more VM on the host of that one, with an address that was never used."""
+    return fabric.lab.add_vm(where.host, f"10.1.1.{100 + len(fabric.lab.vms)}")
+
+
 def trace(fabric: Fabric, src: VmNs, dst: VmNs, live: bool = True) -> dict[str, Any]:
     body: dict[str, Any] = fabric.rest.get(
         f"/v1/trace?src={src.name}&dst={dst.name}&live={'true' if live else 'false'}"
@@ -106,7 +111,7 @@ def test_a_flow_that_somebody_added(fabric):
 
 def test_a_vm_that_runs_on_another_host(fabric):
     a, b, c = fabric.lab.vms[:3]
-    guest = fabric.lab.add_vm(b.host, "10.1.1.60")
+    guest = _guest(fabric, b)
     assert fabric.register(guest).status == 201
     guest.move_to(c.host)
 
@@ -120,7 +125,7 @@ def test_a_vm_that_runs_on_another_host(fabric):
 def test_a_port_with_the_tag_of_another_network(fabric):
     a, b, _c = fabric.lab.vms[:3]
     assert fabric.network(20, vlan=20, name="red").status in (200, 201)
-    guest = fabric.lab.add_vm(b.host, "10.1.1.61")
+    guest = _guest(fabric, b)
     assert fabric.register(guest).status == 201
     b.host.vsctl("set", "port", guest.port, "tag=20")
 
@@ -132,21 +137,21 @@ def test_a_port_with_the_tag_of_another_network(fabric):
 
 def test_a_vm_that_is_down(fabric):
     a, b, _c = fabric.lab.vms[:3]
-    guest = fabric.lab.add_vm(b.host, "10.1.1.62")
+    guest = _guest(fabric, b)
     assert fabric.register(guest).status == 201
     netns.ip(guest.netns, f"link set {guest.link} down")
 
     told = why(fabric, a, guest)
 
     assert told["cause"] == "silent"
-    assert "10.1.1.62 on hv-2" in told["sentence"]
+    assert f"{guest.ip} on hv-2" in told["sentence"]
 
 
 def test_an_address_that_two_have(fabric):
     a, b, _c = fabric.lab.vms[:3]
-    guest = fabric.lab.add_vm(b.host, "10.1.1.63")
+    guest = _guest(fabric, b)
     assert fabric.register(guest).status == 201
-    other = fabric.lab.add_vm(b.host, "10.1.1.63")
+    other = fabric.lab.add_vm(b.host, guest.ip)
 
     told = why(fabric, a, guest)
 
@@ -231,7 +236,7 @@ def test_a_host_that_is_not_connected(fabric):
 
 def test_a_port_with_a_tag_that_no_network_has(fabric):
     a, b, _c = fabric.lab.vms[:3]
-    guest = fabric.lab.add_vm(b.host, "10.1.1.64")
+    guest = _guest(fabric, b)
     assert fabric.register(guest).status == 201
     b.host.vsctl("set", "port", guest.port, "tag=99")
     _until(lambda: guest.send_garp() or _noticed(fabric))
