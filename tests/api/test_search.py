@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.api.conftest import MAC1, MAC2
+
 VMS = [
     ("52:54:00:00:00:01", 0, "hv-1", ["10.1.1.1", "fd00::1"], "web-1"),
     ("52:54:00:00:00:02", 0, "hv-2", ["10.1.1.2"], "Web-2"),
@@ -101,6 +103,15 @@ def test_many_are_found_page_by_page_while_others_go(client: Any) -> None:
     assert (second["total"], second["items"][0]["name"]) == (1498, "vm-0800")
     last = client.get(f"/v1/vms?q=vm-&sort=-name&limit=700&cursor={second['next']}").json_body
     assert ([vm["name"] for vm in last["items"]][-1], last["next"]) == ("vm-0002", None)
+
+
+def test_a_page_after_the_longest_of_names(client: Any) -> None:
+    for mac in (MAC1, MAC2):
+        body = {"mac": mac, "host": "hv-1", "name": "\N{PENGUIN}" * 255}
+        assert client.post("/v1/vms", body).status_int == 201
+    first = client.get("/v1/vms?sort=name&limit=1").json_body
+    second = client.get(f"/v1/vms?sort=name&limit=1&cursor={first['next']}").json_body
+    assert [page["items"][0]["mac"] for page in (first, second)] == [MAC1, MAC2]
 
 
 @pytest.mark.parametrize(
