@@ -12,15 +12,20 @@ import pytest
 from controller.api.app import Api
 from controller.happenings import Happening
 from controller.journal import Journal
+from controller.measures import Measures
 
 IDLE_S = 1.0
 
 
 class Journals:
-    """A service that has nothing but events."""
+    """A service that has nothing but events, and counts its requests."""
 
     def __init__(self) -> None:
         self.journal = Journal("b007")
+        self._measures = Measures(0.0)
+
+    def measures(self) -> Measures:
+        return self._measures
 
     def ready(self) -> bool:
         return True
