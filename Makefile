@@ -63,7 +63,7 @@ system: ## install the Debian packages that the lab needs
 	  exit 1; \
 	fi
 
-demo: root system install ## watch the controller take over the seeds' hand-made flows
+demo: root system install ## watch the controller take over hand-made flows, on three hosts
 	@$(ISOLATED) $(BIN)/python -m apps.demo
 
 test: root system install ## run all tests, on real Open vSwitch (ARGS="-k name" for some)

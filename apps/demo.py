@@ -86,7 +86,7 @@ def _finish(pings: list[Ping]) -> tuple[int, int]:
 
 
 def _before(lab: Lab, ledger: Ledger) -> int:
-    ledger.step("Before: the seeds' flows, made by hand; each host learn()s for itself")
+    ledger.step("Before: flows made by hand; each host learn()s for itself")
     lab.seed_flows()
     lab.warm_underlay()
     answered, pairs, copies = _cold_start(lab)

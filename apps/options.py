@@ -73,7 +73,7 @@ def token(conf: cfg.ConfigOpts) -> str | None:
     if found is None and conf.wsapi_host not in LOOPBACK and not options.api_open:
         raise CannotStart(
             f"REST on {conf.wsapi_host} without api_token would be open to the network;"
-            " set [vxlan] api_token, or api_open = true if that is meant"
+            " set [vxlan] api_token_file or api_token, or api_open = true if that is meant"
         )
     return found
 

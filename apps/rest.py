@@ -54,6 +54,13 @@ class _Log:
         LOG.log(logging.ERROR if failed else logging.DEBUG, "%s", text)
 
 
+class _Protocol(eventlet.wsgi.HttpProtocol):
+    """Who speaks no HTTP, such as TLS, is told in the log too, not past it on standard error."""
+
+    def log_message(self, form: str, *args: Any) -> None:
+        LOG.debug("%s: %a", self.client_address[0], form % args)
+
+
 def _client_left(traceback: str) -> bool:
     """Whether all that went wrong is that a client went away, or did not read its answer."""
     return (
@@ -75,6 +82,7 @@ def serve_on(socket: Any) -> None:
                 Patient(socket),
                 self._answer,
                 log=_Log(),
+                protocol=_Protocol,
                 max_size=connections_max(CLIENTS_MAX),
                 socket_timeout=IDLE_S,
                 debug=False,

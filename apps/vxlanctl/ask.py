@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any, Literal
 
 import typer
@@ -81,7 +82,10 @@ def why(source: Source, target: Target, network: Network = None) -> int:
 
     Exit status 1 when it does not.
     """
-    found = _ask("/v1/why", _question(source, target, network))
+    question = _question(source, target, network)
+    if sys.stderr.isatty() and not session().json:
+        note("asking the switches, the tunnels and both VMs: up to 10 seconds where one is silent")
+    found = _ask("/v1/why", question)
     if session().json:
         as_json(found)
         return 0 if found.get("reachable") else 1

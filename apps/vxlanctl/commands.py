@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from apps.vxlanctl.session import session
+from apps.vxlanctl.session import own_version, session
 
 _PANEL = "Global options"
 
@@ -64,7 +64,7 @@ def _help(examples: Sequence[str]) -> inspect.Parameter:
         if text:
             print(text)
         if examples:
-            print("Examples:", *(f"  {example}" for example in examples), sep="\n", end="\n\n")
+            print_examples(examples)
         raise typer.Exit
 
     option = typer.Option(
@@ -72,6 +72,10 @@ def _help(examples: Sequence[str]) -> inspect.Parameter:
     )
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter("help", kind, default=False, annotation=Annotated[bool, option])
+
+
+def print_examples(examples: Sequence[str]) -> None:
+    print("Examples:", *(f"  {example}" for example in examples), sep="\n", end="\n\n")
 
 
 def _with_globals(function: Callable[..., Any], examples: Sequence[str] = ()) -> Callable[..., Any]:
@@ -103,7 +107,7 @@ def noun(name: str, summary: str) -> typer.Typer:
     return group
 
 
-_FIRST_STEPS = (
+FIRST_STEPS = (
     "vxlanctl status",
     "vxlanctl vm add 52:54:00:00:00:01 --host compute-1 --ip 10.1.1.2 --name web-1",
     "vxlanctl why web-1 web-2",
@@ -119,11 +123,31 @@ def root() -> typer.Typer:
         no_args_is_help=True,
         rich_markup_mode="rich",
     )
-    app.callback(add_help_option=False)(_with_globals(_nothing, _FIRST_STEPS))
+    app.callback(add_help_option=False)(_with_globals(_nothing_of_all, FIRST_STEPS))
     return app
 
 
 def _nothing() -> None:
+    return None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"vxlanctl {own_version() or 'of no known version'}")
+        raise typer.Exit
+
+
+def _nothing_of_all(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=_show_version,
+            help="Of vxlanctl itself; status has the controller's.",
+        ),
+    ] = False,
+) -> None:
     return None
 
 

@@ -15,7 +15,7 @@ import typer
 from apps.vxlanctl.client import Json
 from apps.vxlanctl.commands import command
 from apps.vxlanctl.failures import Failure, TooOld, Unreachable
-from apps.vxlanctl.session import api, session
+from apps.vxlanctl.session import api, own_version, session
 from apps.vxlanctl.show import as_json, cell, out, paint, plural
 
 SKEW_WARNING_S, SKEW_ERROR_S = 2.0, 30.0
@@ -108,11 +108,8 @@ def ours() -> Iterator[Json]:
 
 
 def _version(theirs: str) -> Json:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        own = version("vxlan-l2")
-    except PackageNotFoundError:
+    own = own_version()
+    if own is None:
         return _found("version", "warning", "this vxlanctl does not know its own version")
     if own == theirs:
         return _found("version", "ok", f"vxlanctl and the controller are both {own}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ from apps.vxlanctl.show import (
     as_json,
     fields,
     json_items,
+    natural,
     note,
     out,
     paint,
@@ -29,8 +30,17 @@ from apps.vxlanctl.show import (
 
 app = noun("host", "Hypervisors: their state, their flows, how to prepare one.")
 
+
+def _name(host: Json) -> Any:
+    return host.get("name") or host.get("dpid")
+
+
+def _by_name(host: Json) -> list[tuple[int, str]]:
+    return natural(_name(host))
+
+
 _COLUMNS = (
-    Column("HOST", lambda host: host.get("name") or host.get("dpid")),
+    Column("HOST", _name),
     Column("DPID", "dpid"),
     Column("VTEP", "vtep"),
     Column("STATE", "state"),
@@ -50,7 +60,7 @@ _FLOWS = (
 @command(app, "list", ["vxlanctl host list", "vxlanctl host list -o json | jq '.[].state'"])
 def list_hosts(limit: Limit = LIMIT, everything: All = False) -> None:
     """List the hosts, with the state of each."""
-    show_list(_COLUMNS, "/v1/hosts", "hosts", most=most(limit, everything))
+    show_list(_COLUMNS, "/v1/hosts", "hosts", order=_by_name, most=most(limit, everything))
 
 
 @command(app, "show", ["vxlanctl host show compute-1", "vxlanctl host show 192.168.33.12"])

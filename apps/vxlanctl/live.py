@@ -49,6 +49,8 @@ def events(
     """Show what happens, as it happens, until Ctrl-C. With -o json one object a line."""
     query: dict[str, Any] = {"types": types, "vni": maybe_vni(network)}
     names: dict[str, str] = {}
+    if sys.stdout.isatty() and not session().json:
+        note("what happens from now on; Ctrl-C ends it")
     for number, event in enumerate(follow(query, after, say=_say), start=1):
         if session().json:
             print(json.dumps(event, ensure_ascii=False), flush=True)

@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from apps.vxlanctl.commands import FIRST_STEPS, print_examples
 from apps.vxlanctl.failures import Failure, WrongUsage
 from apps.vxlanctl.session import Session, begin
 
@@ -56,6 +57,8 @@ def _wrong_usage(current: Session, error: Exception, argv: list[str]) -> int:
     context = getattr(error, "ctx", None)
     path = "vxlanctl" if context is None else context.command_path
     if not text:  # no arguments at all: the help has been printed
+        if path == "vxlanctl":
+            print_examples(FIRST_STEPS)
         return 2
     hint = f"try: {path} --help"
     current.told.setdefault("output", "json" if _wants_json(argv) else "table")

@@ -12,7 +12,7 @@ from apps.vxlanctl.commands import command
 from apps.vxlanctl.names import hinting, host_names, known_hosts, maybe_vni, network_names, vni
 from apps.vxlanctl.options import LIMIT, All, Limit, Network, most
 from apps.vxlanctl.session import api, session
-from apps.vxlanctl.show import Column, as_json, fields, note, out, show_list, table
+from apps.vxlanctl.show import Column, as_json, fields, natural, note, out, show_list, table
 
 
 def register(app: typer.Typer) -> None:
@@ -79,8 +79,8 @@ def tunnels(
 ) -> None:
     """List the tunnels as probes find them: up or down, round trip, the largest packet."""
     columns = (
-        Column("HOST", lambda it: it.get("host_name") or it.get("host")),
-        Column("PEER", lambda it: it.get("peer_name") or it.get("peer")),
+        Column("HOST", _host),
+        Column("PEER", _peer),
         Column("VTEP", "vtep"),
         Column("PORT", lambda it: it.get("port_name") or it.get("port")),
         Column("STATE", "state"),
@@ -91,7 +91,20 @@ def tunnels(
     )
     query: dict[str, Any] = {"host": host, "state": state}
     with hinting(host or "", known_hosts):
-        show_list(columns, "/v1/tunnels", "tunnels", most=most(limit, everything), **query)
+        order, shown = _by_ends, most(limit, everything)
+        show_list(columns, "/v1/tunnels", "tunnels", order=order, most=shown, **query)
+
+
+def _host(item: Json) -> Any:
+    return item.get("host_name") or item.get("host")
+
+
+def _peer(tunnel: Json) -> Any:
+    return tunnel.get("peer_name") or tunnel.get("peer")
+
+
+def _by_ends(tunnel: Json) -> list[list[tuple[int, str]]]:
+    return [natural(_host(tunnel)), natural(_peer(tunnel) or tunnel.get("vtep"))]
 
 
 LEDGER = (
@@ -147,13 +160,10 @@ def _one_ledger(found: Json) -> None:
         as_json(found)
         return
     table(LEDGER, [found])
-    named = [
-        {**item, "name": item.get("host_name") or item.get("host")}
-        for item in found.get("hosts") or []
-    ]
-    if named:
+    hosts = sorted(found.get("hosts") or [], key=lambda item: natural(_host(item)))
+    if hosts:
         out()
-        table((Column("HOST", "name"), *LEDGER[1:]), named)
+        table((Column("HOST", _host), *LEDGER[1:]), hosts)
     if found.get("talkers"):
         out()
         table(TALKERS, found["talkers"])
@@ -162,7 +172,7 @@ def _one_ledger(found: Json) -> None:
 TALKERS = (
     Column("TALKER", lambda item: item.get("name") or item.get("mac")),
     Column("MAC", "mac"),
-    Column("HOST", lambda item: item.get("host_name") or item.get("host")),
+    Column("HOST", _host),
     Column("FRAMES", "frames"),
     Column("PER S", lambda item: rate(item.get("per_s"))),
 )

@@ -54,6 +54,16 @@ class Session:
         return Api(self.url, self.token)
 
 
+def own_version() -> str | None:
+    """Of this vxlanctl, where it is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("vxlan-l2")
+    except PackageNotFoundError:
+        return None
+
+
 _current = Session()
 
 

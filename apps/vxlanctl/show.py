@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +23,10 @@ STYLES = {
     "move": "cyan",
     "move ": "cyan",
 }
+
+
+# Characters of a cell that is kept on one line where the terminal has room for it.
+_SHORT = 20
 
 
 class Column(NamedTuple):
@@ -106,17 +111,36 @@ def table(columns: Sequence[Column], items: Iterable[Json], *, header: bool = Tr
         print("  ".join(cells).rstrip())
 
 
-def _rich_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _rich_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for title in titles:
-        shown.add_column(title, overflow="fold")
+    screen = console()
+    columns = list(zip(titles, *rows, strict=True))
+    shown = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
+    )
+    fits = sum(map(_least, columns)) + 2 * len(columns) <= screen.width
+    for column in columns:
+        shown.add_column(column[0], overflow="fold", no_wrap=fits and _is_short(column))
     for row in rows:
         shown.add_row(*(Text(text, STYLES.get(text, "")) for text in row))
-    console().print(shown)
+    screen.print(shown)
+
+
+def _is_short(column: Sequence[str]) -> bool:
+    """Names, addresses and numbers, which are not to be folded while there is other text."""
+    return all(len(text) <= _SHORT and " " not in text for text in column)
+
+
+def _least(column: Sequence[str]) -> int:
+    """The width at which no word of a column is folded, if it is short."""
+    return min(_SHORT, max(len(word) for text in column for word in text.split() or [""]))
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> None:
@@ -134,8 +158,15 @@ def paint(text: str, style: str | None = None) -> str:
     return f"\x1b[{code}m{text}\x1b[0m" if code and colours() else text
 
 
-def show_list(columns: Sequence[Column], path: str, what: str, **query: object) -> None:
-    """A list of the API: all of it as JSON, as many as ``limit`` in a table."""
+def show_list(
+    columns: Sequence[Column],
+    path: str,
+    what: str,
+    *,
+    order: Callable[[Json], Any] | None = None,
+    **query: object,
+) -> None:
+    """A list of the API: all of it as JSON, as many as ``most`` in a table, there in this order."""
     api, limit = session().api, query.pop("most", None)
     pages = api.pages(path, **query)
     if session().json:
@@ -152,9 +183,15 @@ def show_list(columns: Sequence[Column], path: str, what: str, **query: object) 
     if not items:
         note(f"no {what}")
         return
-    table(columns, items)
+    table(columns, sorted(items, key=order) if order else items)
     if len(items) < total:
         note(f"{len(items)} of {total} {what}; --all shows them all")
+
+
+def natural(text: object) -> list[tuple[int, str]]:
+    """To sort names as people do: compute-2 before compute-10."""
+    parts = re.split(r"([0-9]+)", str(text))
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 
 
 def _first(items: Iterable[Json], limit: object) -> Iterable[Json]:

@@ -58,7 +58,7 @@ def add(
     respond: Respond = None,
     wait: Wait = None,
 ) -> int:
-    """Register a VM. The same again is no error."""
+    """Register a VM, in network 0 unless told. The same again is no error."""
     number = 0 if network is None else vni(network)
     body: Json = {"mac": mac(address), "host": host, "vni": number, "ips": ip or []}
     if name is not None:

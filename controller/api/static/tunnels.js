@@ -52,7 +52,7 @@ export function tunnelTable(caption, items, shared, { withHost }) {
 
 function mtu(tunnel) {
   if (tunnel.mtu === null || tunnel.mtu === undefined) return "–";
-  return tunnel.mtu_ok === false ? badge("error", `${tunnel.mtu}, wants ${tunnel.mtu_needed}`) : count(tunnel.mtu);
+  return tunnel.mtu_ok === false ? badge("error", `${tunnel.mtu}, wants ${tunnel.mtu_needed}`) : String(tunnel.mtu);
 }
 
 export const unprobed = () => notice("info", "Tunnels are shown as the hosts' ports tell; this controller does not probe them.");

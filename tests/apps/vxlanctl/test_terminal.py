@@ -101,3 +101,17 @@ def test_ctrl_c_ends_it_quietly(busy, argv):
     assert run.end() == 130
     assert b"Traceback" not in run.seen
     assert b"KeyboardInterrupt" not in run.seen
+
+
+def test_names_and_addresses_are_not_folded_while_there_is_other_text(told):
+    tunnel = {"host": HOST["dpid"], "host_name": "compute-10", "vtep": "192.168.33.13"}
+    tunnel |= {"port_name": "vxlan0", "state": "unknown", "sent": 9, "mtu": 1450}
+    tunnel |= {"rtt_ms": 0.42, "last_seen_s": 3}
+    others = [{**tunnel, "host_name": name} for name in ("compute-9", "compute-1")]
+    told.answers["/v1/tunnels"] = {"items": [tunnel, *others], "next": None, "total": 3}
+    run = Terminal("--url", told.url, "tunnels", COLUMNS="76", NO_COLOR="1")
+    assert run.end() == 0
+    lines = [line.split() for line in run.seen.decode().splitlines()]
+    shown = [line for line in lines if line[:1] and line[0].startswith("compute-")]
+    assert [line[0] for line in shown] == ["compute-1", "compute-9", "compute-10"]
+    assert {tuple(line[2:5]) for line in shown} == {("192.168.33.13", "vxlan0", "unknown")}

@@ -9,6 +9,7 @@ import random
 import string
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 import typer
@@ -208,3 +209,13 @@ def test_odd_words_never_make_it_stumble(there):
     for path, _round in itertools.product(quick, range(6)):
         words = chance.choices(odd, k=chance.randrange(4))
         there(*path, *words)
+
+
+def test_it_knows_its_version(ctl):
+    assert ctl("--version").out == f"vxlanctl {version('vxlan-l2')}\n"
+
+
+def test_alone_it_says_where_to_begin(ctl):
+    done = ctl()
+    assert done.status == 2
+    assert "\n  vxlanctl status\n" in done.out.partition("Examples:")[2]

@@ -70,7 +70,7 @@ export function open(ctx) {
         h("button", { type: "button", onclick: compare, disabled: diff === "asking" }, "Ask the switch"), " ", compared()),
       h("h2", { id: "flows" }, "Flows"),
       h("form", { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
-        field("Search", h("input", { type: "search", value: value("q"), placeholder: "a VM's name, an address, a cookie", autocomplete: "off", spellcheck: "false",
+        field("Search", h("input", { type: "search", value: value("q"), placeholder: "VM, address or cookie", autocomplete: "off", spellcheck: "false",
           oninput: (event) => {
             clearTimeout(typing);
             const text = event.target.value;

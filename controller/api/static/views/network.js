@@ -3,7 +3,7 @@
 import { get, maybe } from "../api.js";
 import { chart } from "../chart.js";
 import { h } from "../dom.js";
-import { absent, bytes, compact, count, netText, placeLink, rate, table } from "../words.js";
+import { absent, bytes, compact, count, netText, placeLink, placeText, rate, table } from "../words.js";
 import { totals } from "./networks.js";
 
 const LEDGER_EVERY_MS = 5000;
@@ -60,7 +60,7 @@ export function open(ctx) {
         }),
         h("h2", null, "By host"),
         table({
-          caption: "The ledger by host", items: ledger.hosts ?? [], keyOf: (entry) => entry.host, columns: [
+          caption: "The ledger by host", items: byName(ledger.hosts ?? []), keyOf: (entry) => entry.host, columns: [
             { head: "Host", cell: (entry) => placeLink(shared, entry.host) },
             { head: "Answered", num: true, cell: (entry) => count(entry.answered.frames) },
             { head: "Suppressed", num: true, cell: (entry) => count(entry.suppressed.frames) },
@@ -72,6 +72,11 @@ export function open(ctx) {
       ],
     ],
   };
+
+  function byName(entries) {
+    const name = (entry) => placeText(shared, entry.host);
+    return [...entries].sort((a, b) => name(a).localeCompare(name(b), "en", { numeric: true }));
+  }
 }
 
 const FRAMES = [

@@ -33,7 +33,7 @@ export function open(ctx) {
       asked = now;
       ctx.say(trace?.verdict ?? why?.sentence ?? "");
     },
-    render: () => [form(), asked === question() ? answer() : value("src") && value("dst") && h("p", { class: "loading" }, "Asking.")],
+    render: () => [form(), asked === question() ? answer() : value("src") && value("dst") && h("p", { class: "loading" }, "Asking. A VM that does not answer is given some seconds.")],
   };
 
   function form() {
