@@ -142,6 +142,7 @@ class Runtime:
         self._measures = Measures(time.time())
         self._measures.version = self._about.version
         self._watching = False  # a write, until it is applied
+        self._looking: Signal | None = None  # the doctor, until it has its answers
 
     def start(self) -> None:
         """Load the store; nothing may be sent to any switch before."""
@@ -348,7 +349,21 @@ class Runtime:
         )
 
     def _look_closer(self) -> None:
-        """Ask the switches, and have tunnels tried at once where that is not too many."""
+        """Ask the switches, and have tunnels tried at once where that is not too many.
+
+        Whoever comes while somebody looks already waits for what that one finds.
+        """
+        if self._looking is not None:
+            self._looking.wait()
+            return
+        looking = self._looking = Signal()
+        try:
+            self._look()
+        finally:
+            self._looking = None
+            looking.send()
+
+    def _look(self) -> None:
         engine = self.engine
         if engine.tunnels.count <= TUNNELS_TRIED_AT_ONCE:
             engine.tunnels.refresh(self.now_s())
@@ -625,6 +640,7 @@ class Runtime:
         if host is None:
             if self._told.pop(dpid, None) is not None:
                 self._publish_host(dpid, _Told("FORGOTTEN", None, None, None))
+                self._measures.connects.pop(dpid, None)
             return
         state, reason = ("DISCONNECTED", None) if replica is None else self._standing(replica)
         told, before = _Told(state, reason, host.vtep, host.name), self._told.get(dpid)
