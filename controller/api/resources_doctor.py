@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
 
 from webob import Response
 
@@ -10,6 +10,7 @@ from controller.api.answers import answer
 from controller.api.call import Call
 from controller.api.problems import invalid
 from controller.doctor import CHECKS
+from controller.journal import rfc3339
 from controller.service import CheckResult
 
 
@@ -20,11 +21,10 @@ def index(call: Call) -> Response:
     if only is not None and only not in CHECKS:
         raise invalid("check", f"{only!r} is not one of {', '.join(CHECKS)}")
     found = call.service.doctor(only)
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
     return answer(
         {
             "healthy": all(one.status != "error" for one in found),
-            "now": f"{now}Z",
+            "now": rfc3339(time.time()),
             "checks": [_shown(one) for one in found],
         }
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 import eventlet
@@ -25,6 +25,7 @@ from controller.api.schemas import (
     read,
 )
 from controller.api.vmsets import set_vms
+from controller.journal import rfc3339
 from topology.draft import Draft
 from topology.model import Fact, Host, IpKey, MacKey, Network, Topology, Vip, Vm, Vtep
 from topology.types import Location, VtepIp
@@ -46,7 +47,7 @@ def export(call: Call) -> Response:
 
 
 def _lines(facts: list[Fact]) -> Iterator[bytes]:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    now = rfc3339(time.time())
     head = {"kind": KIND, "version": VERSION, "exported_at": now, "facts": len(facts)}
     yield encode_json(head)
     for first in range(0, len(facts), _LINES_AT_ONCE):

@@ -10,7 +10,7 @@ from controller.api.answers import answer
 from controller.api.call import Call
 from controller.api.paging import page
 from controller.api.problems import invalid
-from controller.api.shown import rfc3339
+from controller.journal import rfc3339
 from controller.ledger import Book, Rates, Sample, Tally
 from topology.errors import NotFound
 from topology.types import Dpid

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from controller.api import shapes
 from controller.service import FlowView, HostStatus
 from topology.model import Host, LearnedMac, Network, Vip, Vm, Vtep
@@ -108,9 +106,3 @@ def show_flow(flow: FlowView) -> shapes.Flow:
         "actions": flow.actions,
         "why": flow.why,
     }
-
-
-def rfc3339(unix_s: float) -> str:
-    """A time as RFC 3339 has it: UTC, with milliseconds."""
-    text = datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
