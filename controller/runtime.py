@@ -83,6 +83,8 @@ DRIFTS_KEPT = 256
 CHANGES_AT_ONCE = 200
 """Changes of one write that are applied before others get a turn: some milliseconds' worth."""
 TUNNELS_TRIED_AT_ONCE = 2000
+SENDERS_AT_ONCE = 20
+"""Hosts whose tunnels are listed before others get a turn: some milliseconds' worth."""
 LOOK_MAX_S, LOOK_EVERY_S = 5.0, 0.05
 COUNT_TIMEOUT_S = 10.0
 APPLY_TIMEOUT_S = 60.0
@@ -302,11 +304,14 @@ class Runtime:
         replicas = self.engine.replicas
         senders = sorted(replicas) if dpid is None else [dpid] if dpid in replicas else []
         now_s = self.now_s()
-        return [
-            tunnel
-            for sender in senders
-            for tunnel in tunnel_views.tunnels_of(self.engine, replicas[sender], now_s)
-        ]
+        found: list[TunnelStatus] = []
+        for at, sender in enumerate(senders, start=1):
+            replica = replicas.get(sender)
+            if replica is not None:
+                found += tunnel_views.tunnels_of(self.engine, replica, now_s)
+            if at % SENDERS_AT_ONCE == 0:
+                eventlet.sleep(0)
+        return found
 
     def tunnel_summary(self, dpid: int) -> TunnelSummary:
         return tunnel_views.summary_of(self.engine.tunnels, dpid)

@@ -153,3 +153,10 @@ def test_who_asks_the_doctor_while_somebody_does_shares_the_look(fabric, monkeyp
         assert told == [told[0]] * 5
         fabric.runtime.doctor()
     assert len(looks) == 2
+
+
+def test_a_list_of_all_tunnels_lets_others_have_their_turns(fabric, monkeypatch):
+    monkeypatch.setattr(runtime, "SENDERS_AT_ONCE", 1)
+    eventlet.spawn(fabric.disconnect, 3)
+    senders = {tunnel.dpid for tunnel in fabric.runtime.tunnels()}
+    assert senders == {1, 2}
