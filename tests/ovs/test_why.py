@@ -218,17 +218,6 @@ def test_a_vtep_that_is_declared_wrong(fabric):
     _settled(fabric)
 
 
-def test_a_host_that_is_not_connected(fabric):
-    a, b, _c = fabric.lab.vms[:3]
-    b.host.del_controller()
-    _until(lambda: not fabric.host(b.host)["connected"])
-
-    told = why(fabric, a, b)
-
-    assert told["cause"] == "host-disconnected"
-    assert "hv-2" in told["sentence"]
-
-
 def test_a_port_with_a_tag_that_no_network_has(fabric):
     a, b, _c = fabric.lab.vms[:3]
     guest = fabric.lab.add_vm(b.host, "10.1.1.64")
@@ -245,3 +234,14 @@ def test_a_port_with_a_tag_that_no_network_has(fabric):
 def _noticed(fabric: Fabric) -> bool:
     checks = fabric.rest.get("/v1/doctor?check=vlan")["checks"]
     return any("VLAN 99" in check["summary"] for check in checks)
+
+
+def test_a_host_that_is_not_connected(fabric):
+    a, b, _c = fabric.lab.vms[:3]
+    b.host.del_controller()
+    _until(lambda: not fabric.host(b.host)["connected"])
+
+    told = why(fabric, a, b)
+
+    assert told["cause"] == "host-disconnected"
+    assert "hv-2" in told["sentence"]
