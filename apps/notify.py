@@ -27,6 +27,7 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
+        self._complained = False
         self.watchdog_s = _watchdog_s(environ) if self._address else None
 
     def ready(self, status: str) -> None:
@@ -67,8 +68,12 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
                 sock.sendto(text.encode("utf-8"), address)
         except OSError as error:
-            LOG.warning("cannot tell systemd %s: %s", text.partition("\n")[0], error)
-            self._address = ""
+            # The next word may come through: who is silent for good is started anew.
+            if not self._complained:
+                LOG.warning("cannot tell systemd %s: %s", text.partition("\n")[0], error)
+            self._complained = True
+            return
+        self._complained = False
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float | None:

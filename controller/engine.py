@@ -145,7 +145,6 @@ class Engine:
                 if live is not None and live.epoch == event.epoch:
                     self._let_go(live)
                     self.tunnels.lost(event.dpid)
-                    self.examiner.lost(event.dpid)
                     self.heard_at.pop(event.dpid, None)
         self._derivation.spread(floods_of_all=isinstance(event, Tick | Committed))
         return self._hand_over()
@@ -186,6 +185,7 @@ class Engine:
         """A connection is over."""
         self._derivation.drop(replica)
         self.inquiries.forget(replica.dpid)
+        self.examiner.lost(replica.dpid)
         self.flow_mods_before += replica.flow_mods
         self.counting.lost(replica.dpid)
         self._effects.confirmed.add(replica.dpid)
@@ -371,7 +371,7 @@ class Engine:
             waiter(found)
         replica.diff_waiters.clear()
         replica.rest(now_s)
-        suspected, replica.watch.suspects = replica.watch.suspects, False
+        suspected = replica.watch.audited()
         replica.reconcile(found)
         if first:
             replica.emptied = found.fresh and replica.returns

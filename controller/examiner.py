@@ -1,10 +1,10 @@
 """A closer look at a bridge, when somebody asks what is wrong.
 
-Between two readings of what table 0 drops, a frame is put into
-the bridge's own pipeline that nothing of ours matches: if table 0 does not count it as a miss, a
-hidden flow took it, which OpenFlow does not show and only in-band control makes. That frame is an
-ARP request in the name of the controller's address, as hidden flows match it, to a MAC that no
-bridge forwards (IEEE 802.1Q, table 8-1).
+Between two readings of what table 0 drops, a frame is put into the bridge's own pipeline that
+nothing of ours matches: if table 0 does not count it as a miss, a hidden flow took it, which
+OpenFlow does not show and only in-band control makes. That frame is an ARP request in the name of
+the controller's address, as hidden flows match it, to a MAC that no bridge forwards (IEEE 802.1Q,
+table 8-1).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from struct import Struct
 from controller.events import DumpPart
 from controller.flow import Output
 from controller.pipeline import PROBE_MAC, Kind, Table, cookie_kind
-from controller.replica import Replica
+from controller.replica import Replica, State
 from controller.wire import decode, encode
 
 OFPP_TABLE = 0xFFFFFFF9
@@ -55,10 +55,13 @@ class Examiner:
         self._xid = 0
 
     def look(self, replica: Replica, controller_ip: int | None) -> None:
-        """Ask anew; without the controller's address nothing is told of in-band control."""
+        """Ask anew; without the controller's address nothing is told of in-band control.
+
+        A bridge that is not ours yet gets no frame: somebody else's flows would treat it.
+        """
         self.lost(replica.dpid)
         self.found[replica.dpid] = Examination()
-        if controller_ip is not None:
+        if controller_ip is not None and replica.state is State.LIVE:
             misses = encode.flows_request(Kind.TABLE_MISS, Table.CLASSIFY)
             address = controller_ip.to_bytes(4, "big")
             frame = _ARP_REQUEST + PROBE_MAC.to_bytes(6, "big") + address + bytes(6) + address

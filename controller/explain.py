@@ -54,25 +54,6 @@ def entry_view(entry: FlowEntry) -> FlowView:
     )
 
 
-def flow_views(engine: Engine, dpid: int) -> list[FlowView]:
-    """All that this bridge should hold, in table order, highest priority first."""
-    replica = engine.replicas.get(dpid)
-    topology = engine.topology
-    views: list[FlowView] = []
-    if replica is None:
-        tables = {vni: engine.tables[vni] for vni in topology.networks_on(dpid)}
-    else:
-        tables = replica.tables
-    for vni, table in tables.items():
-        for key, unit in table.units.items():
-            subject = subject_of(topology, vni, key)
-            views += [flow_view(add, subject) for add in split(unit.side(dpid))]
-    if replica is not None and replica.bridge.skips:
-        skipped = {kind.value for kind in replica.bridge.skips}
-        views = [view for view in views if int(view.cookie, 16) >> 48 & 0xFF not in skipped]
-    return sorted(views, key=lambda view: (view.table, -view.priority, view.match))
-
-
 def views_of(engine: Engine, dpid: int, cookies: Collection[int]) -> tuple[FlowView, ...]:
     """Those of the flows that this bridge should hold which have these cookies."""
     found: dict[int, FlowView] = {}

@@ -89,9 +89,9 @@ class Kind(IntEnum):
     UNICAST_PUNT = 56
     NEIGHBOUR_PUNT = 57
     ND_TRIAL = 58
-    ASK_ANSWER = 70
-    LOCAL_STRAY = 64
     UNICAST_FLOOD = 59
+    LOCAL_STRAY = 64
+    ASK_ANSWER = 70
 
 
 LEARNED_KINDS = frozenset(

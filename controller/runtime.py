@@ -83,6 +83,8 @@ DRIFTS_KEPT = 256
 CHANGES_AT_ONCE = 200
 """Changes of one write that are applied before others get a turn: some milliseconds' worth."""
 TUNNELS_TRIED_AT_ONCE = 2000
+SENDERS_AT_ONCE = 20
+"""Hosts whose tunnels are listed before others get a turn: some milliseconds' worth."""
 LOOK_MAX_S, LOOK_EVERY_S = 5.0, 0.05
 COUNT_TIMEOUT_S = 10.0
 APPLY_TIMEOUT_S = 60.0
@@ -142,6 +144,7 @@ class Runtime:
         self._measures = Measures(time.time())
         self._measures.version = self._about.version
         self._watching = False  # a write, until it is applied
+        self._looking: Signal | None = None  # the doctor, until it has its answers
 
     def start(self) -> None:
         """Load the store; nothing may be sent to any switch before."""
@@ -250,11 +253,14 @@ class Runtime:
         replicas = self.engine.replicas
         senders = sorted(replicas) if dpid is None else [dpid] if dpid in replicas else []
         now_s = self.now_s()
-        return [
-            tunnel
-            for sender in senders
-            for tunnel in tunnel_views.tunnels_of(self.engine, replicas[sender], now_s)
-        ]
+        found: list[TunnelStatus] = []
+        for at, sender in enumerate(senders, start=1):
+            replica = replicas.get(sender)
+            if replica is not None:
+                found += tunnel_views.tunnels_of(self.engine, replica, now_s)
+            if at % SENDERS_AT_ONCE == 0:
+                eventlet.sleep(0)
+        return found
 
     def tunnel_summary(self, dpid: int) -> TunnelSummary:
         return tunnel_views.summary_of(self.engine.tunnels, dpid)
@@ -297,7 +303,21 @@ class Runtime:
         )
 
     def _look_closer(self) -> None:
-        """Ask the switches, and have tunnels tried at once where that is not too many."""
+        """Ask the switches, and have tunnels tried at once where that is not too many.
+
+        Whoever comes while somebody looks already waits for what that one finds.
+        """
+        if self._looking is not None:
+            self._looking.wait()
+            return
+        looking = self._looking = Signal()
+        try:
+            self._look()
+        finally:
+            self._looking = None
+            looking.send()
+
+    def _look(self) -> None:
         engine = self.engine
         if engine.tunnels.count <= TUNNELS_TRIED_AT_ONCE:
             engine.tunnels.refresh(self.now_s())
@@ -574,6 +594,7 @@ class Runtime:
         if host is None:
             if self._told.pop(dpid, None) is not None:
                 self._publish_host(dpid, _Told("FORGOTTEN", None, None, None))
+                self._measures.connects.pop(dpid, None)
             return
         state, reason = (
             ("DISCONNECTED", None) if replica is None else standing(self.topology, replica)

@@ -38,6 +38,7 @@ class Watch:
     def __init__(self) -> None:
         self.works: bool | None = None
         self.suspects = False
+        self._lately = False  # since the audit under way began
         self._is_on = False
         self._paused = False
         self._overflowed = False
@@ -84,7 +85,8 @@ class Watch:
     def paused(self, paused: bool) -> None:
         """Not all is told from here on; or it is again."""
         self._paused = paused
-        self.suspects = self.suspects or not paused
+        if not paused:
+            self._suspect()
 
     def take(self, body: bytes) -> bool:
         """Some updates came; True when there is something to look into."""
@@ -94,7 +96,8 @@ class Watch:
             self._note(update)
         if len(self._last) > MANY_ENTRIES or self._bytes > MANY_BYTES:
             self._forget()
-            self._overflowed = self.suspects = True
+            self._overflowed = True
+            self._suspect()
         return self.suspects or bool(self._last)
 
     def _note(self, update: decode.FlowUpdate) -> None:
@@ -105,9 +108,9 @@ class Watch:
         if before is not None:
             self._bytes -= len(before[1].raw)
         if update.event is not decode.Updated.DELETED:
-            self.suspects = True  # of what it took the place of, nothing is said
+            self._suspect()  # of what it took the place of, nothing is said
         elif update.reason == decode.GROUP_DELETED:
-            self.suspects = True
+            self._suspect()
             return
         elif update.reason in decode.TIMED_OUT or ours is None or ours in SOURCE_KINDS:
             # A learned source that is gone is heard again.
@@ -128,9 +131,17 @@ class Watch:
         self._last.clear()
         self._bytes = 0
 
+    def _suspect(self) -> None:
+        self.suspects = self._lately = True
+
     def audit_begins(self) -> None:
         """All that was not told until now will be found."""
-        self._overflowed = False
+        self._overflowed = self._lately = False
+
+    def audited(self) -> bool:
+        """Whether it had asked for this audit; it asks for another one for what it said since."""
+        asked, self.suspects = self.suspects, self._lately
+        return asked
 
     def settled(self, missing: Collection[int]) -> None:
         """An audit found and mended these."""

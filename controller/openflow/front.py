@@ -13,7 +13,6 @@ import socket as sockets
 import time
 from collections import deque
 from collections.abc import Callable
-from struct import pack
 from typing import Any, Protocol
 
 import eventlet
@@ -55,7 +54,6 @@ DEAD_AFTER_S = 15.0
 OWN_STALL_S = 1.0
 UNREAD_MAX_BYTES = 4 << 20
 
-_OWN_CHANGE = pack("!HH4x", encode.MP_EXPERIMENTER, 0) + encode.FLOW_MONITOR_NAME + b"\0\x08\0\3"
 _PACKET_IN = bytes((encode.VERSION, encode.PACKET_IN))
 _EPOCHS = itertools.count(int(time.time() * 1000) & 0xFFFFFFFFFF)
 _FOR_RYU_TOO = {
@@ -374,7 +372,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 self._packets.append(decode.packet_in(message))
                 if self._others_hear(ofp_event.EventOFPPacketIn):
                     self._hand_to_ryu(message)
-            elif message[8:28] != _OWN_CHANGE:  # which a flow monitor says of every flow-mod
+            elif not guard.says_own_change_only(message):
                 self._take(message)
             taken += 1
             if taken % MESSAGES_BEFORE_YIELD == 0:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from struct import pack
 
 from controller.wire import encode
 
 _HELLO_ELEMENT_MIN_BYTES = 4
+_OWN_CHANGE = pack("!HH4x", encode.MP_EXPERIMENTER, 0) + encode.FLOW_MONITOR_NAME + b"\0\x08\0\3"
+_OWN_CHANGE_BYTES = 32
 _BUNDLE_CONTROL_BYTES = 24
 _KNOWN_VERSIONS = range(1, 10)
 _VERSION_BITMAP = 1
@@ -91,6 +94,11 @@ def _check_hello(message: bytes) -> None:
         at += size + -size % 8
     if encode.VERSION not in spoken:
         raise TooOld(", ".join(f"1.{each - 1}" for each in spoken) or "of no version", version)
+
+
+def says_own_change_only(message: bytes) -> bool:
+    """Whether this is what a flow monitor says of each of our own flow-mods, and nothing else."""
+    return len(message) == _OWN_CHANGE_BYTES and message[8:28] == _OWN_CHANGE
 
 
 def monitor_paused(message: bytes) -> bool | None:

@@ -84,3 +84,16 @@ def test_nobody_who_listens_is_no_trouble(caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "cannot tell systemd READY=1: [Errno 2] No such file or directory"
     ]
+
+
+def test_a_word_that_is_lost_is_not_the_last_one(tmp_path, caplog):
+    """Whoever fell silent for good would be started anew by the watchdog."""
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"})
+    for _ in range(3):
+        notifier.alive()
+    assert len(caplog.records) == 1
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        notifier.alive()
+        assert systemd.recv(4096) == b"WATCHDOG=1"

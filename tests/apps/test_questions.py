@@ -22,10 +22,10 @@ eventlet.wsgi.ALREADY_HANDLED = []  # which Ryu reads (apps/ryu_manager.py)
 
 import ryu.base.app_manager  # noqa: E402, F401  # which Ryu wants to be imported first
 
-from controller.runtime import Runtime  # noqa: E402
+from controller import runtime  # noqa: E402
 
 
-class Running(Runtime):
+class Running(runtime.Runtime):
     """A controller whose clock and switches are a fabric's."""
 
     fabric: FakeFabric
@@ -140,3 +140,23 @@ def test_a_question_too_many_leaves_none_open(fabric, monkeypatch):
         with eventlet.Timeout(30), pytest.raises(Conflict, match="too many"):
             fabric.runtime._inspector._ask(replicas, ip, [None])
     assert fabric.engine.inquiries._asks == []
+
+
+def test_who_asks_the_doctor_while_somebody_does_shares_the_look(fabric, monkeypatch):
+    tunnels, looks, busy = fabric.engine.tunnels, [], [True] * 3
+    monkeypatch.setattr(tunnels, "refresh", looks.append)
+    monkeypatch.setattr(type(tunnels), "busy", property(lambda _self: bool(busy) and busy.pop()))
+    with eventlet.Timeout(30):
+        asked = [eventlet.spawn(fabric.runtime.doctor) for _ in range(5)]
+        told = [one.wait() for one in asked]
+        assert len(looks) == 1
+        assert told == [told[0]] * 5
+        fabric.runtime.doctor()
+    assert len(looks) == 2
+
+
+def test_a_list_of_all_tunnels_lets_others_have_their_turns(fabric, monkeypatch):
+    monkeypatch.setattr(runtime, "SENDERS_AT_ONCE", 1)
+    eventlet.spawn(fabric.disconnect, 3)
+    senders = {tunnel.dpid for tunnel in fabric.runtime.tunnels()}
+    assert senders == {1, 2}

@@ -10,6 +10,7 @@ import pytest
 from controller import replica as replicas
 from controller import watch
 from controller.engine import Settings
+from controller.openflow import guard
 from controller.pipeline import Kind, cookie_kind
 from controller.replica import AUDIT_EVERY_S
 from controller.wire import encode
@@ -306,3 +307,49 @@ def test_an_update_that_cannot_be_ends_the_connection(fabric, update):
     fabric.settle()
     assert fabric.connected == {2, 3}
     assert "flow monitor" in fabric.log[-1]
+
+
+def test_what_is_added_while_an_audit_runs_is_found_by_the_next_one_soon(busy):
+    """The dump was made before; a large one is still being compared when the monitor speaks."""
+    flow = renamed(shifted(flow_of(busy, 1, Kind.UNICAST_REGISTERED), 77), 0xBAD)
+    busy.replica(1).next_audit_s = busy.now_s
+    busy.tick()
+    busy.pull(1)
+    while busy.deliver_down(1):
+        pass
+    busy.switches[1].tampered(flow)
+    busy._up[1].extendleft(busy.switches[1].unasked)
+    busy.switches[1].unasked.clear()
+    busy.settle()
+    busy.advance(1.5)
+    assert counts(busy) == [(0, 1, 0, "monitor")]
+    busy.assert_in_sync()
+
+
+def test_a_change_of_others_that_is_told_with_one_of_ours_is_heard():
+    own = pack("!HHI", 8, Updated.OWN, 1)
+    gone = pack("!HHHHHHHBxQ", 32, Updated.DELETED, 2, 10, 0, 0, 4, 20, 7) + pack("!HH4x", 1, 4)
+    name = encode.FLOW_MONITOR_NAME
+
+    def told(updates: bytes) -> bytes:
+        head = pack("!HH4x", encode.MP_EXPERIMENTER, 0)
+        return encode.message(encode.MULTIPART_REPLY, 0, head + name + updates)
+
+    assert guard.says_own_change_only(told(own))
+    assert not guard.says_own_change_only(told(own + gone))
+    assert not guard.says_own_change_only(told(gone))
+
+
+def test_a_new_connection_ends_the_examination_of_the_one_before(busy):
+    busy._take(busy.engine.examine(1, 0x0A000001))
+    assert busy.engine.examiner.busy
+    busy.connect(1)
+    busy.settle()
+    assert not busy.engine.examiner.busy
+
+
+def test_a_bridge_that_is_not_ours_yet_is_not_sent_a_frame(busy):
+    busy.replica(1).state = replicas.State.AUDITING
+    busy.engine.examine(1, 0x0A000001)
+    sent = b"".join(busy.replica(1).pull())
+    assert encode.PACKET_OUT not in {message[1] for message in encode.split(sent)}

@@ -229,17 +229,6 @@ def test_a_vtep_that_is_declared_wrong(fabric):
     _settled(fabric)
 
 
-def test_a_host_that_is_not_connected(fabric):
-    a, b, _c = fabric.lab.vms[:3]
-    b.host.del_controller()
-    _until(lambda: fabric.host(b.host), lambda host: not host["connected"])
-
-    told = why(fabric, a, b)
-
-    assert told["cause"] == "host-disconnected"
-    assert "hv-2" in told["sentence"]
-
-
 def test_a_port_with_a_tag_that_no_network_has(fabric):
     a, b, _c = fabric.lab.vms[:3]
     guest = _guest(fabric, b)
@@ -257,3 +246,14 @@ def _heard(fabric: Fabric, guest: VmNs) -> str:
     """What the doctor says of VLANs, when the VM has spoken once more."""
     guest.send_garp()
     return str(fabric.rest.get("/v1/doctor?check=vlan")["checks"])
+
+
+def test_a_host_that_is_not_connected(fabric):
+    a, b, _c = fabric.lab.vms[:3]
+    b.host.del_controller()
+    _until(lambda: fabric.host(b.host), lambda host: not host["connected"])
+
+    told = why(fabric, a, b)
+
+    assert told["cause"] == "host-disconnected"
+    assert "hv-2" in told["sentence"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,9 @@ OpenPage = Callable[..., Page]
 HOSTILE = """<script>document.title='no'</script><b>"it's" & more"""
 
 
-_OPTIONAL = re.compile(r"network: .* 404 .*/v1/(status|events|tunnels|ledger|doctor|trace|why)\b")
-"""What the page does without where a controller has none; Chromium says so all the same."""
-
-
 def faults(page: Page) -> list[str]:
     """What went wrong in a page: errors, refusals by its policy, requests that failed."""
-    return [trouble for trouble in page.troubles if not _OPTIONAL.match(trouble)]
+    return list(page.troubles)
 
 
 @pytest.fixture(scope="session")
