@@ -211,7 +211,7 @@ def test_a_vtep_that_is_declared_wrong(fabric):
         told = why(fabric, a, b)
         assert "192.168.33.99" in told["sentence"]
         assert b.host.vtep in told["sentence"]
-        assert told["command"] == f"vxlanctl host declare hv-2 --vtep {b.host.vtep}"
+        assert told["command"].endswith(f" --name hv-2 --vtep {b.host.vtep}")
     else:  # a port with one peer needs no address, once a probe has told whose it is
         _until(lambda: why(fabric, a, b)["reachable"])
     fabric.rest.put(f"/v1/hosts/{b.host.dpid}?wait=5", {"name": "hv-2"})
