@@ -11,7 +11,7 @@ from controller.journey import Hop, Packet
 from controller.pipeline import Kind, Table, cookie_kind
 from controller.stations import Station, place_name
 from topology.model import Network, Topology
-from topology.types import VtepIp
+from topology.types import Dpid, VtepIp
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +190,20 @@ def _no_egress(
             f" {vtep or 'that VTEP'}",
             remedies.on("; ".join(commands), host),
         )
-    return no_tunnel_to(host, vtep)
+    return no_tunnel_to(host, vtep, kind_at(topology, hop.dpid))
 
 
-def no_tunnel_to(host: str, vtep: VtepIp | None, peer: str | None = None) -> Fault:
+def kind_at(topology: Topology, dpid: int) -> str:
+    """The kind of tunnel that a host's ports are."""
+    host = topology.hosts.get(Dpid(dpid))
+    known = () if host is None else (*host.declared_remotes, *host.seen_remotes)
+    return remedies.kind_of(name for name, _remote in known)
+
+
+def no_tunnel_to(host: str, vtep: VtepIp | None, kind: str, peer: str | None = None) -> Fault:
     """No port of a bridge leads to a VTEP."""
     named = f"{peer} (VTEP {vtep})" if peer else str(vtep or "that VTEP")
-    port = remedies.port_name(vtep) if vtep is not None else "vxlan0"
+    port = remedies.port_name(vtep, kind) if vtep is not None else f"{kind}0"
     return Fault(
         "no-tunnel-to-vtep",
         f"host {host} has no tunnel port that leads to {named}: it was removed, renamed, or its"

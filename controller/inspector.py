@@ -22,6 +22,7 @@ from controller.explain import entry_view, views_of
 from controller.faults import Fault, lost_between
 from controller.inquiries import Answer
 from controller.journey import Packet
+from controller.pipeline import Kind, cookie_kind
 from controller.replica import Replica
 from controller.scene import Installed
 from controller.service import (
@@ -267,9 +268,13 @@ class Inspector:
     ) -> None:
         """The first flow that did not count the probe's frames: there they were lost."""
         topology = self._engine.topology
+        punted = any(cookie_kind(hop.cookie or 0) == Kind.UNICAST_PUNT for hop in hops)
+        arrived = grown.get((hops[-1].dpid, hops[-1].cookie or 0), 0) >= PROBES
         for last, hop in zip([None, *hops], hops, strict=False):
             if grown.get((hop.dpid, hop.cookie or 0), 0) >= PROBES:
                 continue
+            if arrived and punted:
+                continue  # for the first of its frames the controller made a flow for the rest
             stage.ok, stage.outcome = False, "lost"
             name = place_name(topology, hop.dpid)
             if last is not None and last.dpid != hop.dpid:

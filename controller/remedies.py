@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from topology.types import Mac, Vlan, VtepIp
 
 
 def add_tunnel_port(name: str, remote: str) -> str:
-    """A tunnel port; ``remote`` is an address, or "flow"."""
+    """A tunnel port, of the kind that its name says; ``remote`` is an address, or "flow"."""
     return (
-        f"ovs-vsctl --may-exist add-port br-tun {name} -- set interface {name} type=vxlan"
+        f"ovs-vsctl --may-exist add-port br-tun {name} -- set interface {name}"
+        f" type={kind_of([name])}"
         f" options:remote_ip={remote} options:key=flow"
     )
 
 
-def port_name(vtep: VtepIp) -> str:
+def kind_of(names: Iterable[str]) -> str:
+    """The kind of tunnel that ports with these names are: vxlan, unless they say another."""
+    listed = list(names)
+    return next((kind for kind in ("gre", "geneve") for n in listed if n.startswith(kind)), "vxlan")
+
+
+def port_name(vtep: VtepIp, kind: str) -> str:
     """A name for a tunnel port that no other peer's has, and that fits an interface."""
-    return f"vxlan-{int(vtep) & 0xFFFFFFFF:08x}"
+    separator = "" if kind == "geneve" else "-"
+    return f"{kind}{separator}{int(vtep) & 0xFFFFFFFF:08x}"
 
 
 def join_bridges(patch: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controller import remedies
-from controller.faults import Fault, no_tunnel_to
+from controller.faults import Fault, kind_at, no_tunnel_to
 from controller.inquiries import Answer
 from controller.service import CheckResult, Evidence, TunnelStatus, WhyReport
 from controller.stations import Station, place_name
@@ -83,6 +83,8 @@ def answer(
         return WhyReport(asked.src.vni, src, dst, True, sentence, None, None, evidence)
     harmless = fault.cause in _HARMS_LITTLE or (proven and fault.cause not in _HARMS_MUCH)
     reaches = delivered and harmless
+    if fault.cause in ("not-known", "unknown-address-dropped"):
+        fault = replace(fault, command=_register(topology, presences) or fault.command)
     sentence = f"{_verdict(src, dst, fault, firm, delivered, reaches)}: {fault.text}"
     return WhyReport(
         asked.src.vni, src, dst, reaches, sentence, fault.cause, fault.command, evidence
@@ -247,7 +249,7 @@ def _of_tunnel(topology: Topology, tunnel: TunnelStatus) -> tuple[Evidence, Faul
         command = f"vxlanctl host declare {host.dpid}{named} --vtep {host.seen_address}"
         return Evidence(what, "error", text), Fault("wrong-vtep", text, command)
     if tunnel.state == "down" and tunnel.port is None:
-        fault = no_tunnel_to(name, VtepIp.parse(tunnel.vtep), peer)
+        fault = no_tunnel_to(name, VtepIp.parse(tunnel.vtep), kind_at(topology, tunnel.dpid), peer)
         return Evidence(what, "error", fault.text), fault
     if tunnel.state == "down":
         seen = (
@@ -302,8 +304,8 @@ def _of_presence(topology: Topology, presence: Presence) -> tuple[Evidence, Faul
     if not station.is_known:
         heard, where = presence.answers[0], place_name(topology, presence.where)
         text = (
-            f"is not registered, but {heard.mac} answers for it on {where}: frames to it are"
-            " flooded until it is learned"
+            f"is not registered, but {heard.mac} answers for it on {where}: only flooding finds"
+            " it, where its network floods"
         )
         return Evidence(what, "warning", text), None
     if not presence.answers and presence.neighbours:
@@ -347,6 +349,18 @@ def _of_presence(topology: Topology, presence: Presence) -> tuple[Evidence, Faul
         return Evidence(what, "error", text), Fault("duplicate-ip", text, command)
     after = f"{first.after_s * 1000:.1f} ms"
     return Evidence(what, "ok", f"answers for {ip} on {home} in {after}"), None
+
+
+def _register(topology: Topology, presences: Sequence[Presence]) -> str | None:
+    """The command that registers who answered for an address that nobody has registered."""
+    for one in presences:
+        if not one.station.is_known and one.answers:
+            where = shlex.quote(place_name(topology, one.where))
+            return (
+                f"vxlanctl vm add {one.answers[0].mac} --network {one.station.vni} --host {where}"
+                f" --ip {one.station.ip}"
+            )
+    return None
 
 
 def _tag(vlan: Vlan | None) -> str:

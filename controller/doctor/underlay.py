@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from controller.doctor.evidence import Evidence, HostEvidence
 from controller.doctor.findings import Findings, error, named, warning
-from controller.remedies import add_tunnel_port
+from controller.remedies import add_tunnel_port, kind_of
 from controller.service import CheckResult, TunnelStatus
 
 OVERHEAD_BYTES = 50
@@ -243,5 +243,5 @@ def _vtep(hosts: dict[int, HostEvidence], tunnel: TunnelStatus) -> str:
 
 
 def _free_name(host: HostEvidence) -> str:
-    taken = set(host.tunnel_ports)
-    return next(name for n in range(len(taken) + 1) if (name := f"vxlan{n}") not in taken)
+    taken, kind = set(host.tunnel_ports), kind_of(host.tunnel_ports)
+    return next(name for n in range(len(taken) + 1) if (name := f"{kind}{n}") not in taken)

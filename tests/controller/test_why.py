@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from controller import remedies
+from controller.faults import Fault
 from controller.inquiries import Answer
 from controller.service import CheckResult, TunnelStatus, WhyReport
 from controller.stations import find_destination, find_source
 from controller.trace import Asked, Trace, Tracer
 from controller.why import Presence, answer, concerns, of_check
 from tests.fake import FakeFabric
-from topology.types import Vlan
+from topology.types import Dpid, Mac, Vlan, VtepIp
 
 
 @pytest.fixture
@@ -137,13 +139,19 @@ def test_small_packets_pass_a_narrow_underlay(pair):
 
 def test_an_address_that_only_answers_is_reached_by_flooding(pair):
     trace = traced(pair, "10.1.1.77")
-    stranger = Answer(2, 0x525400AA0001, None, 0.001)  # type: ignore[arg-type]
+    stranger = Answer(Dpid(2), Mac(0x525400AA0001), None, 0.001)
     dst = Presence(trace.asked.dst, True, (stranger,), stranger.dpid)
 
     told = weigh(pair, trace, [dst])
 
     assert told.reachable
     assert "is not registered" in told.sentence
+    strict = replace(trace.stages[0], fault=Fault("unknown-address-dropped", "it is dropped"))
+    dropped = weigh(pair, replace(trace, stages=[strict]), [dst])
+    assert not dropped.reachable
+    assert dropped.command == (
+        f"vxlanctl vm add {stranger.mac} --network 0 --host {stranger.dpid} --ip 10.1.1.77"
+    )
     assert not weigh(pair, trace, [Presence(trace.asked.dst)]).reachable
 
 
@@ -190,3 +198,15 @@ def test_of_a_host_that_is_away_it_is_said_that_it_cannot_be_told(pair):
 
     assert told.cause == "host-disconnected"
     assert told.sentence.startswith("whether web-1 reaches db-1 cannot be told: hv-2 is not")
+
+
+@pytest.mark.parametrize(
+    ("port", "kind"),
+    [("vxlan0", "vxlan"), ("gre3", "gre"), ("geneve1", "geneve"), ("tun0", "vxlan")],
+)
+def test_a_port_that_is_to_be_added_is_of_the_kind_that_is_there(port, kind):
+    name = remedies.port_name(VtepIp.parse("192.168.33.13"), remedies.kind_of([port]))
+
+    assert f" type={kind} " in remedies.add_tunnel_port(name, "192.168.33.13")
+    assert name.endswith("c0a8210d")
+    assert len(name) <= 15, "the kernel takes no longer names"
