@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from controller import remedies
 from controller.flow import ofctl_actions, ofctl_match
 from controller.journey import Hop, Packet
 from controller.pipeline import Kind, Table, cookie_kind
 from controller.stations import Station, place_name
 from topology.model import Network, Topology
+from topology.types import Dpid, VtepIp
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +172,58 @@ def _no_member(
 
 def _no_egress(
     topology: Topology,
-    _network: Network,
+    network: Network,
     hop: Hop,
     _packet: Packet,
     host: str,
     dst: Station | None,
 ) -> Fault:
     vtep = None if dst is None or dst.place is None else topology.vtep_of(dst.place)
+    here = topology.hosts.get(hop.dpid)
+    keyless = () if here is None or not network.vni else here.seen_keyless
+    if keyless:
+        commands = [f"ovs-vsctl set interface {port} options:key=flow" for port in keyless]
+        return Fault(
+            "key-flow",
+            f"host {host}: {' and '.join(keyless)} of it, or the port at the other end, was made"
+            " without options:key=flow: it carries network 0 only, and no other port leads to"
+            f" {vtep or 'that VTEP'}",
+            remedies.on("; ".join(commands), host),
+        )
+    return no_tunnel_to(host, vtep, kind_at(topology, hop.dpid))
+
+
+def kind_at(topology: Topology, dpid: int) -> str:
+    """The kind of tunnel that a host's ports are."""
+    host = topology.hosts.get(Dpid(dpid))
+    known = () if host is None else (*host.declared_remotes, *host.seen_remotes)
+    return remedies.kind_of(name for name, _remote in known)
+
+
+def no_tunnel_to(host: str, vtep: VtepIp | None, kind: str, peer: str | None = None) -> Fault:
+    """No port of a bridge leads to a VTEP."""
+    named = f"{peer} (VTEP {vtep})" if peer else str(vtep or "that VTEP")
+    port = remedies.port_name(vtep, kind) if vtep is not None else f"{kind}0"
     return Fault(
         "no-tunnel-to-vtep",
-        f"host {host} has no tunnel port that leads to {vtep or 'that VTEP'}",
-        f"vxlanctl host show {host}   # its tunnel_ports; add one with remote_ip={vtep or 'flow'}",
+        f"host {host} has no tunnel port that leads to {named}: it was removed, renamed, or its"
+        " remote_ip is another address",
+        remedies.on(remedies.add_tunnel_port(port, str(vtep or "flow")), host),
+    )
+
+
+def lost_between(sender: str, receiver: str, vtep: VtepIp | None, own_port: str | None) -> Fault:
+    """What left one host did not arrive at the other. ``own_port`` leads to that one alone."""
+    remote = ""
+    command = f"ping -c 3 {vtep}"
+    if own_port is not None:
+        remote = f", the remote_ip of {own_port} on {sender} is another address"
+        command = f"ovs-vsctl get interface {own_port} options:remote_ip; {command}"
+    return Fault(
+        "underlay",
+        f"frames leave {sender} for VTEP {vtep} and do not arrive at {receiver}: the underlay"
+        f" loses them{remote}, or {vtep} is not {receiver}'s address",
+        remedies.on(command, sender),
     )
 
 

@@ -5,9 +5,9 @@ It asks switches and VMs and waits for them, one greenlet for each question; not
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 import eventlet
@@ -19,9 +19,10 @@ from controller.audit import Findings
 from controller.engine import Engine
 from controller.events import Drift, Effects
 from controller.explain import entry_view, views_of
-from controller.faults import Fault
+from controller.faults import Fault, lost_between
 from controller.inquiries import Answer, Ask
 from controller.journey import Packet
+from controller.pipeline import Kind, cookie_kind
 from controller.replica import Replica
 from controller.scene import Installed
 from controller.service import (
@@ -35,12 +36,12 @@ from controller.service import (
 )
 from controller.stations import BROADCAST_NAME, Station, find_destination, find_source, place_name
 from controller.trace import Asked, Stage, Trace, Tracer
-from controller.why import Presence, answer, of_check
+from controller.why import Presence, answer, concerns, names, of_check
 from controller.wire import decode
 from controller.wire.readback import read_entry, read_flow
 from topology.errors import Conflict, InvalidValue, NotFound
 from topology.model import MacKey
-from topology.types import Dpid, Ip, Vlan
+from topology.types import Dpid, Foreign, Ip, Vlan, VtepIp
 
 ANSWER_S: Final = 10.0
 """So long a switch may take to tell what it holds."""
@@ -55,7 +56,8 @@ COUNT_S: Final = (0.1, 0.4, 1.0)
 """When counters are read after a probe: a datapath hands them over twice a second."""
 
 HOSTS_ASKED_MAX: Final = 256
-LATELY_S: Final = 300.0
+LATELY_S, JUST_NOW_S = 300.0, 60.0
+NEIGHBOURS_ASKED_MAX: Final = 8
 
 
 class Inspector:
@@ -84,7 +86,7 @@ class Inspector:
     def findings(self, dpid: int) -> Findings:
         """Ask a switch for its flows and compare; Conflict when it does not answer."""
         if dpid not in self._engine.replicas:
-            raise Conflict(f"host {Dpid(dpid)} is not connected: its flows cannot be read")
+            raise Conflict(f"host {self._called(dpid)} is not connected: its flows cannot be read")
         found: Signal = Signal()
 
         def send(findings: Findings) -> None:
@@ -95,13 +97,16 @@ class Inspector:
         with Timeout(ANSWER_S, False):
             findings: Findings = found.wait()
             return findings
-        raise Conflict(f"host {Dpid(dpid)} did not answer within {ANSWER_S:.0f} s")
+        raise Conflict(f"host {self._called(dpid)} did not answer within {ANSWER_S:.0f} s")
+
+    def _called(self, dpid: int) -> str:
+        return place_name(self._engine.topology, Dpid(dpid))
 
     def count(self, dpid: int, cookies: Iterable[int]) -> dict[int, decode.FlowEntry]:
         """Read flows by cookie; those that are not there are missing in the answer."""
         replica = self._engine.replicas.get(dpid)
         if replica is None:
-            raise Conflict(f"host {Dpid(dpid)} is not connected: its flows cannot be read")
+            raise Conflict(f"host {self._called(dpid)} is not connected: its flows cannot be read")
         found: Signal = Signal()
 
         def send(entries: dict[int, decode.FlowEntry]) -> None:
@@ -113,7 +118,13 @@ class Inspector:
         with Timeout(ANSWER_S, False):
             entries: dict[int, decode.FlowEntry] = found.wait()
             return entries
-        raise Conflict(f"host {Dpid(dpid)} did not answer within {ANSWER_S:.0f} s")
+        raise Conflict(f"host {self._called(dpid)} did not answer within {ANSWER_S:.0f} s")
+
+    def _tried(self, dpid: Dpid, met: Iterable[int]) -> Installed | Conflict:
+        try:
+            return self._installed(dpid, met)
+        except Conflict as error:
+            return error
 
     def _installed(self, dpid: Dpid, met: Iterable[int]) -> Installed:
         """How a bridge differs from what it should hold; of the flows met, their actions too."""
@@ -181,13 +192,16 @@ class Inspector:
             for dpid in connected
         }
         installed: dict[Dpid, Installed] = {}
-        for dpid in connected:
-            try:
-                installed[dpid] = self._installed(dpid, met[dpid])
-            except Conflict as error:
-                if silent is None:
-                    raise
-                silent[dpid] = str(error)
+        # All at once: hosts that do not answer are waited for together.
+        asking = [(dpid, eventlet.spawn(self._tried, dpid, met[dpid])) for dpid in connected]
+        for dpid, reading in asking:
+            found = reading.wait()
+            if not isinstance(found, Conflict):
+                installed[dpid] = found
+            elif silent is None:
+                raise found
+            else:
+                silent[dpid] = str(found)
         tracer = self._tracer(asked, since, installed)
         trace = tracer.trace()
         for stage in trace.stages:
@@ -268,20 +282,19 @@ class Inspector:
     ) -> None:
         """The first flow that did not count the probe's frames: there they were lost."""
         topology = self._engine.topology
+        punted = any(cookie_kind(hop.cookie or 0) == Kind.UNICAST_PUNT for hop in hops)
+        arrived = grown.get((hops[-1].dpid, hops[-1].cookie or 0), 0) >= PROBES
         for last, hop in zip([None, *hops], hops, strict=False):
             if grown.get((hop.dpid, hop.cookie or 0), 0) >= PROBES:
                 continue
+            if arrived and punted:
+                continue  # for the first of its frames the controller made a flow for the rest
             stage.ok, stage.outcome = False, "lost"
             name = place_name(topology, hop.dpid)
             if last is not None and last.dpid != hop.dpid:
+                sender = place_name(topology, last.dpid)
                 vtep = topology.vtep_of(hop.dpid)
-                stage.fault = Fault(
-                    "underlay",
-                    f"frames leave {place_name(topology, last.dpid)} for VTEP {vtep} and do not"
-                    f" arrive at {name}: the underlay loses them, or {vtep} is not {name}'s"
-                    " address",
-                    f"vxlanctl tunnels --host {name}; vxlanctl doctor",
-                )
+                stage.fault = lost_between(sender, name, vtep, self._own_port(last.dpid, vtep))
             else:
                 stage.fault = Fault(
                     "flow-not-hit",
@@ -291,11 +304,16 @@ class Inspector:
                 )
             return
 
+    def _own_port(self, dpid: int, vtep: VtepIp | None) -> str | None:
+        """The port that leads to this VTEP alone, if a bridge has one."""
+        replica = self._engine.replicas.get(dpid)
+        port = None if replica is None or vtep is None else replica.egress.peers.get(vtep)
+        return None if replica is None or port is None else replica.ports.get(port)
+
     # Why
 
     def why(self, question: Question) -> WhyReport:
         """One sentence with evidence: facts, flows as installed, tunnels, and the VMs' own word."""
-        topology = self._engine.topology
         asked = self._resolve(question)
         if asked.dst is None or asked.frame is not None:
             raise InvalidValue("dst", "why is about one destination: a VM's name, MAC or IP")
@@ -308,22 +326,35 @@ class Inspector:
             if status.peer in tracer.hosts
         ]
         apart = asked.dst.vni != asked.src.vni
-        presences = [
-            self.presence(station)
+        asking = [
+            eventlet.spawn(self.presence, station)
             for station in (asked.dst, asked.src)
-            if not apart and isinstance(station.place, Dpid) and station.place not in silent
+            if not apart and not isinstance(station.place, Foreign) and station.place not in silent
         ]
-        noticed = [
-            self._drifted(drift, ago_s, trace)
-            for at_s, drift in self._drifted_lately()
-            if drift.dpid in tracer.hosts and (ago_s := self._now_s() - at_s) < LATELY_S
-        ]
-        names, hosts = _names_of(asked), [place_name(topology, dpid) for dpid in tracer.hosts]
+        presences = [asked_of.wait() for asked_of in asking]
+        noticed = self._drifts(tracer.hosts, trace)
+        well = [one.station.mac for one in presences if one.is_well and one.station.mac]
+        hosts = [place_name(self._engine.topology, dpid) for dpid in tracer.hosts]
         for result in self._noticed(tracer.hosts):
-            about = names.search(f"{result.subject} {result.summary}") or result.subject in hosts
-            if result.status != "ok" and about:
-                noticed.append(of_check(result))
-        return answer(topology, asked, trace, tunnels, presences, silent, noticed)
+            if result.status != "ok" and concerns(result, (asked.src, asked.dst), hosts):
+                answered = next((mac for mac in well if names(result, str(mac))), None)
+                noticed.append(of_check(result, answered))
+        return answer(self._engine.topology, asked, trace, tunnels, presences, silent, noticed)
+
+    def _drifts(self, hosts: Iterable[int], trace: Trace) -> list[tuple[Evidence, Fault | None]]:
+        """The latest drift of each host, and the latest that touched a flow of this question."""
+        latest: dict[int, tuple[Evidence, Fault | None]] = {}
+        touching: dict[int, tuple[Evidence, Fault | None]] = {}
+        for at_s, drift in sorted(self._drifted_lately(), key=lambda one: -one[0]):
+            ago_s = self._now_s() - at_s
+            if drift.dpid not in hosts or ago_s >= LATELY_S or drift.dpid in touching:
+                continue
+            found = self._drifted(drift, ago_s, trace)
+            latest.setdefault(drift.dpid, found)
+            if found[1] is not None:
+                touching[drift.dpid] = found
+        # By time, not by host: what was done last comes first.
+        return list(dict.fromkeys([*touching.values(), *latest.values()]))
 
     def _drifted(self, drift: Drift, ago_s: float, trace: Trace) -> tuple[Evidence, Fault | None]:
         """A drift that is mended; a fault of this question if a flow that it meets was touched."""
@@ -339,7 +370,8 @@ class Inspector:
             f" extra{what}; mended"
         )
         fault = Fault("recent-drift", text, "vxlanctl events --types drift")
-        return Evidence(f"host {name}", "warning", text), fault if touched or drift.extra else None
+        matters = ago_s < JUST_NOW_S and (touched or drift.extra)
+        return Evidence(f"host {name}", "warning", text), fault if matters else None
 
     def presence(self, station: Station) -> Presence:
         """Whether a VM answers where it is said to be; if not, whether it does elsewhere."""
@@ -348,6 +380,10 @@ class Inspector:
         replica = engine.replicas.get(station.place or -1)
         network = topology.networks.get(station.vni)
         vlan = None if network is None else network.vlan
+        if ip is not None and network is not None and not station.is_known:
+            found = self._ask(self._others(station), ip, [vlan])
+            where = found[0].dpid if found else None
+            return Presence(station, answers=tuple(found), where=where, vlan=vlan)
         if ip is None or network is None or replica is None or not replica.can_ask:
             return Presence(station, asked=False)
         here = self._ask([replica], ip, [vlan])
@@ -357,14 +393,29 @@ class Inspector:
         astray = self._ask([replica], ip, others)
         if astray:
             return Presence(station, answers=tuple(astray), where=replica.dpid, vlan=vlan)
-        elsewhere = [
-            engine.replicas[dpid]
-            for dpid in self._hosts_to_ask(station)
-            if engine.replicas[dpid].can_ask
+        found = self._ask(self._others(station), ip, [vlan])
+        if found:
+            return Presence(station, answers=tuple(found), where=found[0].dpid, vlan=vlan)
+        silent = self._silent_neighbours(replica, station)
+        patch = replica.bridge.names.patch
+        return Presence(station, vlan=vlan, neighbours=silent, patch=patch)
+
+    def _silent_neighbours(self, replica: Replica, station: Station) -> int:
+        """How many other VMs of its host are silent too; 0 if one of them answers."""
+        topology = self._engine.topology
+        others = [
+            (vm.ips[0], topology.networks[vm.vni].vlan)
+            for key in islice(topology.vms_on(replica.dpid), NEIGHBOURS_ASKED_MAX + 1)
+            if (vm := topology.vms[key]).mac != station.mac and vm.ips
         ]
-        found = self._ask(elsewhere, ip, [vlan])
-        where = found[0].dpid if found else None
-        return Presence(station, answers=tuple(found), where=where, vlan=vlan)
+        asking = [eventlet.spawn(self._ask, [replica], ip, [vlan], 1) for ip, vlan in others]
+        answered = [asked.wait() for asked in asking]
+        return 0 if any(answered) else len(others)
+
+    def _others(self, station: Station) -> list[Replica]:
+        """The bridges of other hosts that can ask their VMs."""
+        replicas = (self._engine.replicas[dpid] for dpid in self._hosts_to_ask(station))
+        return [replica for replica in replicas if replica.can_ask]
 
     def _hosts_to_ask(self, station: Station) -> list[int]:
         """Other connected hosts, those that carry the network first."""
@@ -378,12 +429,14 @@ class Inspector:
         topology = self._engine.topology
         return list(dict.fromkeys(network.vlan for network in topology.networks.values()))[:512]
 
-    def _ask(self, replicas: Iterable[Replica], ip: Ip, vlans: list[Vlan | None]) -> list[Answer]:
+    def _ask(
+        self, replicas: Iterable[Replica], ip: Ip, vlans: list[Vlan | None], times: int = ASKS
+    ) -> list[Answer]:
         """Ask on all of these at once, more than once; the answers that came first."""
         replicas = list(replicas)
         if not replicas or not vlans:
             return []
-        for _ in range(ASKS):
+        for _ in range(times):
             heard: Signal = Signal()
 
             def hear(signal: Signal = heard) -> None:
@@ -406,16 +459,6 @@ class Inspector:
             if answers:
                 return answers
         return []
-
-
-def _names_of(asked: Asked) -> re.Pattern[str]:
-    """Finds these VMs where a text names them: web-1, but not web-10."""
-    words: list[object] = []
-    for station in (asked.src, asked.dst):
-        if station is not None:
-            words += [station.mac, station.name, station.ip, *station.ips]
-    names = "|".join(re.escape(str(word)) for word in words if word)
-    return re.compile(rf"(?<![\w.:-])(?:{names})(?![\w:-]|\.\w)")
 
 
 def _with_packets(hop: TracedHop, grown: Mapping[tuple[Dpid, int], int]) -> TracedHop:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from controller import remedies
 from controller.engine import Engine
 from controller.explain import flow_view, station_text
 from controller.faults import Fault, fault_of_drop, fault_of_loss, foreign_flow, missing_flow
@@ -181,16 +182,14 @@ class Tracer:
                 "no-patch-port",
                 f"host {name}: br-tun has no port named {bridge.names.patch}, so no frame of a VM"
                 " gets in or out",
-                f"ovs-vsctl --may-exist add-port br-tun {bridge.names.patch} -- set interface"
-                f" {bridge.names.patch} type=patch options:peer=patch-int   # on {name}",
+                remedies.on(remedies.join_bridges(bridge.names.patch), name),
             )
         if not bridge.tunnel_ports and len(self.hosts) > 1:
             return Fault(
                 "no-tunnel-port",
                 f"host {name}: br-tun has no tunnel port"
                 f" (none is named like {', '.join(bridge.names.tunnels)})",
-                "ovs-vsctl --may-exist add-port br-tun vxlan0 -- set interface vxlan0 type=vxlan"
-                f" options:remote_ip=flow options:key=flow   # on {name}",
+                remedies.on(remedies.add_tunnel_port("vxlan0", "flow"), name),
             )
         return None
 

@@ -58,7 +58,8 @@ def doctor(
 
 def _show(each: Json) -> None:
     mark, style = _MARKS.get(str(each.get("status")), ("??", "yellow"))
-    subject = f"{each['subject']}: " if each.get("subject") else ""
+    named = each.get("subject") and str(each["subject"]) not in str(each.get("summary"))
+    subject = f"{each['subject']}: " if named else ""
     head = f"{cell(each.get('check'))}: {cell(subject)}" if subject else f"{each.get('check')}: "
     print(paint(mark, style), head + cell(each.get("summary")))
     if each.get("cause"):

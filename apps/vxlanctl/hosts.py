@@ -9,7 +9,7 @@ import typer
 from apps.vxlanctl import prepare
 from apps.vxlanctl.client import Json, path_of
 from apps.vxlanctl.commands import command, noun
-from apps.vxlanctl.failures import WrongUsage
+from apps.vxlanctl.failures import Refused, WrongUsage
 from apps.vxlanctl.names import hinting, known_hosts
 from apps.vxlanctl.options import LIMIT, All, HostArgument, Limit, most
 from apps.vxlanctl.receipts import Wait, report, write
@@ -84,8 +84,8 @@ def show(host: HostArgument) -> None:
     "declare",
     [
         "vxlanctl host declare 00006e12f4fd6949 --name compute-1",
-        "vxlanctl host declare compute-1 --name compute-1 --vtep 192.168.33.12",
-        "vxlanctl host declare compute-1 --name compute-1 --tunnel-port vxlan0=flow",
+        "vxlanctl host declare compute-1 --vtep 192.168.33.12",
+        "vxlanctl host declare compute-1 --tunnel-port vxlan0=flow",
     ],
 )
 def declare(
@@ -100,11 +100,12 @@ def declare(
 ) -> int:
     """Declare a host before it connects, or correct what was observed of it.
 
-    What is left out is observed again.
+    The name stays unless another is said; what else is left out is observed again.
     """
     body: Json = {}
-    if name is not None:
-        body["name"] = name
+    known = name if name is not None else _name_of(host)
+    if known:
+        body["name"] = known
     if vtep is not None:
         body["vtep"] = vtep
     if tunnel_port:
@@ -112,6 +113,15 @@ def declare(
     with hinting(host, known_hosts):
         answer = write("PUT", path_of("hosts", host), body, wait=wait)
     return report(f"host {answer.get('name') or answer.get('dpid')} is declared", answer, wait)
+
+
+def _name_of(host: str) -> str | None:
+    """What a host is called, so that it stays called so."""
+    try:
+        name = api().get(path_of("hosts", host)).get("name")
+    except Refused:
+        return None
+    return None if name is None else str(name)
 
 
 def _tunnel_port(text: str) -> Json:

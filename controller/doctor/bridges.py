@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from controller.doctor.evidence import Evidence
 from controller.doctor.findings import RECENT_S, Findings, ago, error, named, warning
+from controller.remedies import add_tunnel_port, join_bridges
 
 STANDALONE_S, MARGIN_S = 15.0, 5.0
 """Open vSwitch takes over after three probes of its controller went unanswered, 5 s each."""
@@ -19,10 +20,7 @@ def patch_port(evidence: Evidence) -> Findings:
                 host.called,
                 f"br-tun of {host.called} has no port named {name!r}: its VMs reach nobody",
                 "the port was removed, or has another name than the option patch_port says",
-                f"ovs-vsctl --may-exist add-port br-int patch-int"
-                f" -- set interface patch-int type=patch options:peer={name}"
-                f" -- --may-exist add-port br-tun {name}"
-                f" -- set interface {name} type=patch options:peer=patch-int",
+                join_bridges(name),
             )
 
 
@@ -36,7 +34,7 @@ def tunnel_port(evidence: Evidence) -> Findings:
                 f"br-tun of {host.called} has no tunnel port"
                 f" (none is named like {', '.join(evidence.tunnel_globs)})",
                 "none was made, it was removed, or it has another name than tunnel_ports allows",
-                add_port("vxlan0", "flow"),
+                add_tunnel_port("vxlan0", "flow"),
             )
         for name in host.unproven:
             yield error(
@@ -59,14 +57,6 @@ def key_flow(evidence: Evidence) -> Findings:
                 "it, or the port at its other end, was made without options:key=flow",
                 f"ovs-vsctl set interface {name} options:key=flow",
             )
-
-
-def add_port(name: str, remote: str) -> str:
-    """The command for a tunnel port."""
-    return (
-        f"ovs-vsctl --may-exist add-port br-tun {name} -- set interface {name} type=vxlan"
-        f" options:remote_ip={remote} options:key=flow"
-    )
 
 
 @named("flows-refused")

@@ -23,8 +23,9 @@ def host_disconnected(evidence: Evidence) -> Findings:
         else:
             gone = ago(evidence.now_s - past.left_s)
             summary = f"{host.called} is not connected, for {gone}; it was at {past.address}"
-        vms = f"; its {host.vms} VMs are reached by the flows that are there" if host.vms else ""
-        refused = evidence.sessions.refused_since(evidence.now_s - RECENT_S)
+        vms = f"; {host.vms} VMs are registered there" if host.vms else ""
+        came_s = past.came_s[-1] if past is not None and past.came_s else 0.0
+        refused = evidence.sessions.refused_since(max(evidence.now_s - RECENT_S, came_s))
         reason = next((one.reason for one in refused if one.address == host.address), None)
         if reason is not None:
             cause = f"a connection from its address was refused: {reason}"
@@ -33,7 +34,8 @@ def host_disconnected(evidence: Evidence) -> Findings:
         yield error(
             host.called,
             summary,
-            "its br-tun has no controller set, or cannot reach it; nothing changes there" + vms,
+            "its br-tun cannot reach the controller, and forwards by the flows that it has; or it"
+            " has none set, and no flows then; or ovs-vswitchd does not run" + vms,
             f"ovs-vsctl set-controller br-tun {evidence.target}",
         )
 
@@ -88,7 +90,9 @@ def openflow_refused(evidence: Evidence) -> Findings:
     """No connection to the OpenFlow port was refused in the last 10 minutes."""
     for refused in evidence.sessions.refused_since(evidence.now_s - RECENT_S):
         host = next((h for h in evidence.hosts if h.address == refused.address), None)
-        if host is not None and host.connected:
+        past = None if host is None else evidence.sessions.past(host.dpid)
+        came_since = past is not None and past.came_s and past.came_s[-1] > refused.at_s
+        if host is not None and (host.connected or came_since):
             continue
         yield error(
             refused.address if host is None else host.called,

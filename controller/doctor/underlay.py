@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-from controller.doctor.bridges import add_port
 from controller.doctor.evidence import Evidence, HostEvidence
 from controller.doctor.findings import Findings, error, named, warning
+from controller.remedies import add_tunnel_port, kind_of
 from controller.service import CheckResult, TunnelStatus
 
 OVERHEAD_BYTES = 50
@@ -91,7 +91,7 @@ def tunnel_down(evidence: Evidence) -> Findings:
                 host.called,
                 f"no tunnel port of {host.called} leads to {_peer(tunnel)} ({tunnel.vtep})",
                 "the port was removed, or its remote_ip is another address",
-                add_port(_free_name(host), tunnel.vtep),
+                add_tunnel_port(_free_name(host), tunnel.vtep),
             )
     told = {
         host.dpid
@@ -105,7 +105,7 @@ def tunnel_down(evidence: Evidence) -> Findings:
             yield _cut_off(hosts, blame, tunnels)
             continue
         for tunnel in tunnels[:PAIRS_TOLD]:
-            yield _one_down(hosts[tunnel.dpid], tunnel)
+            yield _one_down(hosts[tunnel.dpid], tunnel, _has_own_port(evidence, tunnel))
 
 
 def _cut_off(
@@ -134,14 +134,29 @@ def _cut_off(
     )
 
 
-def _one_down(host: HostEvidence, tunnel: TunnelStatus) -> CheckResult:
+def _has_own_port(evidence: Evidence, tunnel: TunnelStatus) -> bool:
+    """Whether the port leads to this peer alone, by its remote_ip."""
+    shared = [
+        one
+        for one in evidence.tunnels
+        if one.dpid == tunnel.dpid and one.port == tunnel.port and one.peer != tunnel.peer
+    ]
+    return not shared and len(evidence.hosts) > 2
+
+
+def _one_down(host: HostEvidence, tunnel: TunnelStatus, own_port: bool) -> CheckResult:
+    ping = f"ping -c 3 -I {host.vtep} {tunnel.vtep}"
+    remote, read = "", ""
+    if own_port:
+        remote = f" the remote_ip of its port {tunnel.port_name} is another address,"
+        read = f"ovs-vsctl get interface {tunnel.port_name} options:remote_ip; "
     return error(
         host.called,
         f"no probe comes through from {host.called} ({host.vtep}) to {_peer(tunnel)}"
         f" ({tunnel.vtep})",
-        f"the underlay between them, a firewall that drops UDP port 4789 on the way, or"
+        f"the underlay between them, a firewall that drops UDP port 4789 on the way,{remote} or"
         f" {tunnel.vtep} is not that host's address",
-        f"ping -c 3 -I {host.vtep} {tunnel.vtep}",
+        read + ping,
     )
 
 
@@ -228,5 +243,5 @@ def _vtep(hosts: dict[int, HostEvidence], tunnel: TunnelStatus) -> str:
 
 
 def _free_name(host: HostEvidence) -> str:
-    taken = set(host.tunnel_ports)
-    return next(name for n in range(len(taken) + 1) if (name := f"vxlan{n}") not in taken)
+    taken, kind = set(host.tunnel_ports), kind_of(host.tunnel_ports)
+    return next(name for n in range(len(taken) + 1) if (name := f"{kind}{n}") not in taken)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 from controller.doctor.evidence import Evidence, HostEvidence, quoted
 from controller.doctor.findings import RECENT_S, Findings, ago, error, named, warning
+from controller.remedies import find_port, set_tag
 from controller.service import CheckResult
 from controller.sightings import Sighting
 from topology.model import Vm
 from topology.types import Foreign, Ip, Mac, Vlan
 
 FRESH_S = 120.0
+
+Aged: TypeAlias = Iterator[tuple[float, CheckResult]]
+"""Findings, with the seconds since what they tell of."""
 
 
 @named("vm-place")
@@ -51,18 +56,24 @@ def duplicate_ip(evidence: Evidence) -> Findings:
             f"{Ip(sighting.what)} of {_vm(owner)} ({owner.mac}, {evidence.network(owner.vni)}) is"
             f" used by {mac} on {place} too, {_when(evidence, sighting)}",
             "two VMs have this address, or the registration names the wrong MAC",
-            None if isinstance(sighting.place, Foreign) else f"{_fdb(mac)}  # on {place}",
+            None if isinstance(sighting.place, Foreign) else f"{find_port(mac)}  # on {place}",
         )
 
 
 @named("vlan")
 def vlan(evidence: Evidence) -> Findings:
     """Every VM's frames arrive on the VLAN of its network."""
-    for host in evidence.connected:
-        yield from _in_another_network(evidence, host)
+    found = [one for host in evidence.connected for one in _in_another_network(evidence, host)]
     for sighting in evidence.sightings:
         if sighting.vni is None and not _is_carried(evidence, sighting):
-            yield from _on_no_network(evidence, sighting)
+            found += _on_no_network(evidence, sighting)
+    told = set()
+    for _age_s, result in sorted(found, key=lambda one: one[0]):
+        # Of a VM whose tag was changed more than once, only the latest still matters.
+        if result.subject not in told:
+            yield result
+        if (result.subject or "").startswith("VM "):
+            told.add(result.subject)
 
 
 def _is_carried(evidence: Evidence, stray: Sighting) -> bool:
@@ -74,7 +85,7 @@ def _is_carried(evidence: Evidence, stray: Sighting) -> bool:
     )
 
 
-def _in_another_network(evidence: Evidence, host: HostEvidence) -> Findings:
+def _in_another_network(evidence: Evidence, host: HostEvidence) -> Aged:
     topology = evidence.topology
     learned = topology.learned_on(host.dpid)
     if not learned:
@@ -88,31 +99,34 @@ def _in_another_network(evidence: Evidence, host: HostEvidence) -> Findings:
         if not owners or any(vm.vni == vni for vm in owners) or evidence.now_s - seen_s > RECENT_S:
             continue
         vm = owners[0]
-        yield (error if evidence.now_s - seen_s < FRESH_S else warning)(
+        age_s = evidence.now_s - seen_s
+        result = (error if age_s < FRESH_S else warning)(
             _vm(vm),
             f"{_vm(vm)} ({vm.mac}) on {host.called} is registered in {_on(evidence, vm.vni)}, but"
-            f" its frames arrive in {_on(evidence, vni)}, the last {ago(evidence.now_s - seen_s)}"
+            f" its frames arrive in {_on(evidence, vni)}, the last {ago(age_s)}"
             " ago",
             "its port on br-int has another tag than its network, or it is registered in the wrong"
             " network",
-            f"{set_tag(evidence, vm)}  # on {host.called}",
+            f"{_set_tag(evidence, vm)}  # on {host.called}",
         )
+        yield age_s, result
 
 
-def _on_no_network(evidence: Evidence, sighting: Sighting) -> Findings:
+def _on_no_network(evidence: Evidence, sighting: Sighting) -> Aged:
     """Of a registered VM of this host; of another host's vm-place tells; of nobody known."""
     tag = "untagged" if not sighting.what else f"on VLAN {sighting.what}"
     place, mac = evidence.called(sighting.place), Mac(sighting.mac)
-    meant = list(_meant(evidence, sighting))
+    meant, age_s = list(_meant(evidence, sighting)), evidence.now_s - sighting.last_s
     for vm in meant:
         if vm.host == sighting.place:
-            yield _by_age(evidence, sighting)(
+            result = _by_age(evidence, sighting)(
                 _vm(vm),
                 f"{_vm(vm)} ({vm.mac}) on {place} is registered in {_on(evidence, vm.vni)}, but"
                 f" sends {tag}, which no network there has, {_when(evidence, sighting)}",
                 "its port on br-int has another tag than its network",
-                f"{set_tag(evidence, vm)}  # on {place}",
+                f"{_set_tag(evidence, vm)}  # on {place}",
             )
+            yield age_s, result
     if not meant:
         on_vlan = evidence.topology.networks_on_vlan(Vlan(sighting.what) if sighting.what else None)
         cause = (
@@ -123,14 +137,15 @@ def _on_no_network(evidence: Evidence, sighting: Sighting) -> Findings:
         register = (
             f"vxlanctl vm add {mac} --host {quoted(place)} --network {int(on_vlan[0].vni)}"
             if on_vlan
-            else f"{_fdb(mac)}  # on {place}"
+            else f"{find_port(mac)}  # on {place}"
         )
-        yield warning(
+        result = warning(
             place,
             f"{mac} on {place} sends {tag}, {_when(evidence, sighting)}; that goes nowhere",
             cause,
             register,
         )
+        yield age_s, result
 
 
 def _meant(evidence: Evidence, sighting: Sighting) -> Iterator[Vm]:
@@ -161,7 +176,7 @@ def flapping(evidence: Evidence) -> Findings:
             f"{name} in {evidence.network(vni)}",
             f"{name} in {evidence.network(vni)} moved so often that it is not followed for a while",
             "two VMs have this address, or there is a loop behind br-int",
-            None if is_ip else _fdb(Mac(what)),
+            None if is_ip else find_port(Mac(what)),
         )
 
 
@@ -181,18 +196,8 @@ def empty_network(evidence: Evidence) -> Findings:
         )
 
 
-def set_tag(evidence: Evidence, vm: Vm) -> str:
-    """The command that gives a VM's port on br-int the tag of its network, found by its MAC."""
-    vlan_id = evidence.topology.networks[vm.vni].vlan
-    number = f"$(ovs-appctl fdb/show br-int | awk '$3 == \"{vm.mac}\" {{print $1; exit}}')"
-    port = f'"$(ovs-ofctl show br-int | sed -n "s/^ *{number}(\\(.*\\)): .*/\\1/p")"'
-    if vlan_id is None:
-        return f"ovs-vsctl clear port {port} tag"
-    return f"ovs-vsctl set port {port} tag={int(vlan_id)}"
-
-
-def _fdb(mac: Mac) -> str:
-    return f"ovs-appctl fdb/show br-int | grep -i {mac}"
+def _set_tag(evidence: Evidence, vm: Vm) -> str:
+    return set_tag(vm.mac, evidence.topology.networks[vm.vni].vlan)
 
 
 def _on(evidence: Evidence, vni: int) -> str:

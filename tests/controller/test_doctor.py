@@ -179,6 +179,16 @@ def test_a_refusal_of_a_host_that_is_here_now_is_over():
     assert only(evidence, "openflow-refused").subject == "10.9.9.9"
 
 
+def test_a_refusal_of_before_it_last_connected_is_no_reason_that_it_is_away():
+    evidence = world(host(1), host(2, connected=False))
+    evidence.sessions.refuse("192.168.33.12", "OpenFlow 1.0", NOW_S - 60)
+    evidence.sessions.came(2, "192.168.33.12", NOW_S - 50)
+    evidence.sessions.left(2, NOW_S - 5)
+
+    assert "refused" not in only(evidence, "host-disconnected").cause
+    assert bad(evidence, "openflow-refused") == []
+
+
 def test_a_host_that_comes_again_and_again():
     evidence = world()
     for ago_s in (200, 150, 100):
@@ -300,6 +310,21 @@ def test_one_tunnel_that_is_down():
     assert one.command == "ping -c 3 -I 192.168.33.11 192.168.33.12"
 
 
+def test_a_port_of_its_own_may_lead_elsewhere():
+    """A port for each peer: each has another number, and its remote_ip may be wrong."""
+    own = {
+        f"t{a}{b}": {"port": 10 + b, "port_name": f"vxlan{b}"}
+        for a in (1, 2, 3)
+        for b in (1, 2, 3)
+        if a != b
+    }
+    own["t12"]["state"] = "down"
+    one = only(world(tunnels=mesh(3, **own)), "tunnel-down")
+
+    assert "the remote_ip of its port vxlan2 is another address" in one.cause
+    assert one.command.startswith("ovs-vsctl get interface vxlan2 options:remote_ip; ping ")
+
+
 def test_a_host_that_is_cut_off_is_told_once():
     cut = {f"t{a}{b}": {"state": "down"} for a, b in ((1, 3), (2, 3), (3, 1), (3, 2))}
     one = only(world(tunnels=mesh(3, **cut)), "tunnel-down")
@@ -394,6 +419,11 @@ def test_a_vm_on_a_vlan_of_no_network():
     assert "tag=10" in one.command
     assert str(MAC) in one.command
     assert bad(evidence, "vm-place") == []
+
+
+def test_of_a_tag_that_was_changed_twice_only_the_last_is_told():
+    strays = [seen(vni=None, what=77, ago_s=30), seen(vni=None, what=78, ago_s=3)]
+    assert "VLAN 78" in only(world(facts=[BLUE, vm(where=2)], sightings=strays), "vlan").summary
 
 
 def test_strays_of_before_the_network_was_carried_there_are_over():

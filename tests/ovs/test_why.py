@@ -29,7 +29,7 @@ def fabric(request: pytest.FixtureRequest, open_fabric: OpenFabric) -> Iterator[
 def _settled(fabric: Fabric) -> None:
     """Every tunnel is known to be up, and what was broken before is no longer what is said."""
     a, b = fabric.lab.vms[:2]
-    _until(lambda: fabric.rest.items("/v1/tunnels"), lambda found: _all_up(found))
+    _until(lambda: fabric.rest.items("/v1/tunnels"), _all_up)
     _until(lambda: why(fabric, a, b), lambda told: told["reachable"])
 
 
@@ -222,7 +222,7 @@ def test_a_vtep_that_is_declared_wrong(fabric):
         told = why(fabric, a, b)
         assert "192.168.33.99" in told["sentence"]
         assert b.host.vtep in told["sentence"]
-        assert told["command"] == f"vxlanctl host declare hv-2 --vtep {b.host.vtep}"
+        assert told["command"].endswith(f" --name hv-2 --vtep {b.host.vtep}")
     else:  # a port with one peer needs no address, once a probe has told whose it is
         _until(lambda: why(fabric, a, b), lambda told: told["reachable"])
     fabric.rest.put(f"/v1/hosts/{b.host.dpid}?wait=5", {"name": "hv-2"})
