@@ -181,8 +181,10 @@ def of_check(result: CheckResult, answered: Mac | None = None) -> tuple[Evidence
 
 def concerns(result: CheckResult, stations: Sequence[Station | None], hosts: Sequence[str]) -> bool:
     """Whether a finding is about these VMs, or about their hosts and the way between them."""
+    known = [one for one in stations if one is not None]
+    if result.check == "key-flow" and not any(one.vni for one in known):
+        return False  # network 0 needs no key
     if result.check in _CHECKS_OF_VMS:
-        known = [one for one in stations if one is not None]
         words = {str(word) for one in known for word in (one.mac, one.ip, *one.ips) if word}
         return any(names(result, word) for word in words)
     if result.subject not in hosts or result.check == "drift":  # drifts are told flow by flow
