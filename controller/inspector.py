@@ -320,9 +320,14 @@ class Inspector:
         ]
         names, hosts = _names_of(asked), [place_name(topology, dpid) for dpid in tracer.hosts]
         for result in self._noticed(tracer.hosts):
-            about = names.search(f"{result.subject} {result.summary}") or result.subject in hosts
-            if result.status != "ok" and about:
-                noticed.append(of_check(result))
+            if result.status == "ok":
+                continue
+            evidence, fault = of_check(result)
+            if names.search(f"{result.subject} {result.summary}"):
+                noticed.append((evidence, fault))
+            elif result.subject in hosts:
+                # Whatever is wrong with a host is no reason why packets fail that arrive.
+                noticed.append((evidence, None if trace.delivered else fault))
         return answer(topology, asked, trace, tunnels, presences, silent, noticed)
 
     def _drifted(self, drift: Drift, ago_s: float, trace: Trace) -> tuple[Evidence, Fault | None]:
