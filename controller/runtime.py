@@ -580,6 +580,8 @@ class Runtime:
                 self.commit(partial(_remember, self.topology, seen))
             except VxlanError as error:
                 LOG.warning("cannot store what was seen (%d facts): %s", len(seen), error)
+            except Exception:
+                LOG.exception("what was seen (%d facts) is not stored; the next will be", len(seen))
             self._announced -= {fact[1:] for fact in seen if fact[0] == "vm"}
 
     def _tell_states(self, turn: int) -> None:

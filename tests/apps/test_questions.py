@@ -11,7 +11,7 @@ import pytest
 from controller import inquiries, inspector
 from controller.engine import Engine, Settings
 from controller.events import Effects
-from controller.service import Question
+from controller.service import CheckResult, Question
 from controller.store.sqlite import SqliteStore
 from tests.fake import FakeFabric
 from topology.errors import Conflict, NotFound
@@ -102,6 +102,15 @@ def test_what_is_wrong_with_web_10_is_not_said_of_web_1(fabric):
     assert "vm-elsewhere" in {evidence(fabric, "web-10", "db-1").cause}
     told = evidence(fabric, "web-1", "db-1")
     assert not [one for one in told.evidence if "web-10" in one.detail]
+
+
+def test_what_is_wrong_with_a_host_is_no_reason_why_packets_fail_that_arrive(fabric):
+    wrong = CheckResult("flows-refused", "error", "hv-1", "hv-1 refused 1 flow")
+    fabric.runtime._inspector._noticed = lambda _dpids: [wrong]
+
+    told = evidence(fabric, "web-1", "db-1")
+    assert told.cause == "silent"  # the pretended VMs do not answer; nothing else is wrong
+    assert wrong.summary in [one.detail for one in told.evidence]
 
 
 def test_a_host_that_goes_while_it_is_asked_is_a_conflict(fabric):
