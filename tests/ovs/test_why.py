@@ -227,6 +227,10 @@ def test_a_host_that_is_not_connected(fabric):
 
     assert told["cause"] == "host-disconnected"
     assert "hv-2" in told["sentence"]
+    assert "cannot be told" in told["sentence"]
+    b.host.set_controller(fabric.controller.target)
+    _until(lambda: fabric.host(b.host)["connected"])
+    _settled(fabric)
 
 
 def test_a_port_with_a_tag_that_no_network_has(fabric):
