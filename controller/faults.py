@@ -180,7 +180,11 @@ def _no_egress(
 ) -> Fault:
     vtep = None if dst is None or dst.place is None else topology.vtep_of(dst.place)
     here = topology.hosts.get(hop.dpid)
-    keyless = () if here is None or not network.vni else here.seen_keyless
+    keyless = [
+        port
+        for port in (() if here is None or not network.vni else here.seen_keyless)
+        if here is not None and here.remote_of(port) == vtep
+    ]
     if keyless:
         commands = [f"ovs-vsctl set interface {port} options:key=flow" for port in keyless]
         return Fault(

@@ -153,6 +153,7 @@ _CAUSES = {
     "vm-place": "vm-elsewhere",
     "vlan": "vlan-mismatch",
     "patch-port": "no-patch-port",
+    "key-flow": "keyless-port",  # of some port; key-flow is that the way of this packet is one
 }
 """What checks of the doctor are called here, where they are about two VMs."""
 

@@ -236,6 +236,22 @@ def test_a_summary_says_how_many_are_up_and_how_far_the_farthest_is():
     assert summary_of(world.tunnels, 9) == TunnelSummary()
 
 
+def test_a_port_that_goes_while_sizes_are_tried_is_asked_no_more():
+    world = World(3)
+    world.wide[1, 2] = world.wide[2, 1] = 1400
+    world.run(1)
+    assert world.tunnel(1, 2).sizing is not None, "it is under way"
+    sizes = len(world.probes)
+    world.portless.add((1, 2))
+    world.tunnels.replan([1])
+
+    world.run(60)
+
+    assert world.tunnel(1, 2).state is DOWN
+    late = [probe for probe in world.probes[sizes:] if probe[1:3] == (1, 2)]
+    assert late == []
+
+
 @pytest.mark.parametrize(("out_s", "back_s"), [(0.001, 0.001), (0.04, 0.001), (0.001, 0.09)])
 def test_the_round_trip_is_the_tunnels_not_the_sessions(out_s, back_s):
     """However long a session takes, and however unlike its two ways are."""

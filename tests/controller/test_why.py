@@ -210,3 +210,20 @@ def test_a_port_that_is_to_be_added_is_of_the_kind_that_is_there(port, kind):
     assert f" type={kind} " in remedies.add_tunnel_port(name, "192.168.33.13")
     assert name.endswith("c0a8210d")
     assert len(name) <= 15, "the kernel takes no longer names"
+
+
+def test_a_keyless_port_of_the_host_is_not_why_its_tunnel_is_down(pair):
+    trace = traced(pair)
+    down = TunnelStatus(1, "hv-1", "192.168.33.13", 2, "hv-2", 5, "vxlan0", "down")
+    lost = [replace(stage, ok=False) for stage in trace.stages]
+    keyless = found("key-flow", "tunnel port vxlan1 of hv-1 carries network 0 only", "hv-1")
+
+    told = weigh(
+        pair,
+        replace(trace, stages=lost),
+        heard(trace),
+        tunnels=[down],
+        noticed=[of_check(keyless)],
+    )
+
+    assert told.cause == "tunnel-down"
