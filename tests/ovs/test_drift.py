@@ -45,7 +45,6 @@ def test_what_changed_behind_our_back_is_put_right_and_nothing_else(make_fabric)
     )
     littered.ofctl("add-flow", "br-tun", "table=77,cookie=0x7606000000000bad,actions=drop")
     groupless.ofctl("del-groups", "br-tun")
-    assert lab.vms[1].ping(lab.vms[2].ip, count=1).received == 0, "the faults are real"
 
     def mended() -> bool:
         return (
@@ -56,6 +55,9 @@ def test_what_changed_behind_our_back_is_put_right_and_nothing_else(make_fabric)
         )
 
     wait_until(mended, "mended", timeout_s=WITHIN_S)
+    drifts = fabric.rest.get("/v1/status")["drifts"]
+    assert drifts["missing"] >= len(deleted), "the faults were real"
+    assert drifts["extra"] >= 1
     lab.flush_arp()
     assert all(result.ok for result in lab.ping_all().values())
 

@@ -93,6 +93,7 @@ def test_hosts_prepared_by_it_are_live_and_run_again_it_changes_nothing(
         vm.plug()
     for host in (one, two):
         wait_live(fabric, host)
+    fabric.wait_settled()
     first, second = fabric.lab.vms
     deadline_s = time.monotonic() + 20
     while not first.ping(second.ip, count=3, interval_s=0.1).ok:
