@@ -307,7 +307,8 @@ class Tunnels:
             self._received.clear()
         for peer in list(session.sizing)[:MTU_AT_ONCE]:
             tunnel = session.tunnels[peer]
-            if tunnel.state is not TunnelState.UP or peer not in self._sessions:
+            gone = tunnel.peer.port is None or peer not in self._sessions
+            if gone or tunnel.state is not TunnelState.UP:
                 del session.sizing[peer]
                 tunnel.sizing = None
                 continue
