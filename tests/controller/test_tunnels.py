@@ -252,6 +252,21 @@ def test_a_port_that_goes_while_sizes_are_tried_is_asked_no_more():
     assert late == []
 
 
+def test_a_late_probe_does_not_have_sizes_tried_where_no_port_leads(monkeypatch):
+    """A VTEP is declared anew, no port leads there, and probes to the old one are under way."""
+    world = World(2)
+    world.turn(1)
+    moved = [Peer(2, vtep(9), None, 1450)]
+    monkeypatch.setattr(world, "peers", {1: moved, 2: []}.get)
+    world.tunnels.replan()
+    world.turn(1)
+    before = len(world.probes)
+
+    world.run(10)
+
+    assert world.probes[before:] == []
+
+
 @pytest.mark.parametrize(("out_s", "back_s"), [(0.001, 0.001), (0.04, 0.001), (0.001, 0.09)])
 def test_the_round_trip_is_the_tunnels_not_the_sessions(out_s, back_s):
     """However long a session takes, and however unlike its two ways are."""
