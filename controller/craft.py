@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from struct import Struct, pack, unpack_from
+from struct import pack, unpack_from
 
 from controller import frames
 from controller.flow import ETH_TYPE_IPV4, ETH_TYPE_IPV6
@@ -12,7 +12,6 @@ from controller.journey import IpHeader, Packet
 from controller.terms import ADVERTISEMENT, PROTO_ICMPV6, PROTO_UDP, SOLICITATION
 from topology.types import Ip
 
-_ARP = Struct("!HHBBH6sI6sI")
 _SOLICITED, _OVERRIDE = 1 << 30, 1 << 29
 _MIN_BYTES = 60
 _HEADER_BYTES = 14
@@ -32,18 +31,7 @@ def to_bytes(packet: Packet) -> bytes:
         head += b"\x81\x00" + packet.vlan.to_bytes(2, "big")
     body = packet.payload
     if packet.arp is not None:
-        arp = packet.arp
-        body = _ARP.pack(
-            1,
-            0x0800,
-            6,
-            4,
-            arp.op,
-            arp.sender_mac.to_bytes(6, "big"),
-            arp.sender_ip,
-            arp.target_mac.to_bytes(6, "big"),
-            arp.target_ip,
-        )
+        body = frames.arp_bytes(packet.arp)
     elif packet.nd is not None:
         body = _nd_bytes(packet.nd)
     elif packet.ip is not None:

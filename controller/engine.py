@@ -316,17 +316,19 @@ class Engine:
         try:
             return self.counting.take(replica, part, now_s)
         except decode.Malformed as error:
-            self._effects.log.append(f"host {replica.dpid}: closed: {error}")
-            self._effects.close.add(replica.dpid)
+            self._hang_up(replica, error)
             return True
+
+    def _hang_up(self, replica: Replica, error: decode.Malformed) -> None:
+        self._effects.log.append(f"host {replica.dpid}: closed: {error}")
+        self._effects.close.add(replica.dpid)
 
     def _work(self, replica: Replica, now_s: float) -> None:
         """Do a slice of an audit; the rest in turns of its own."""
         try:
             more = replica.work()
         except decode.Malformed as error:
-            self._effects.log.append(f"host {replica.dpid}: closed: {error}")
-            self._effects.close.add(replica.dpid)
+            self._hang_up(replica, error)
             replica.drop_audit()
             more = False
         if more:
@@ -406,8 +408,7 @@ class Engine:
             if replica.watch.take(body):
                 self._suspicious[replica.dpid] = None
         except decode.Malformed as error:
-            self._effects.log.append(f"host {replica.dpid}: closed: {error}")
-            self._effects.close.add(replica.dpid)
+            self._hang_up(replica, error)
 
     def _look_into(self, now_s: float) -> None:
         """Mend what others changed; what cannot be told without a dump is left to an audit."""

@@ -152,19 +152,23 @@ def advertisement(mac: int, target: int, asked: Nd, asker_mac: int) -> bytes:
     return ethernet + ETH_TYPE_IPV6.to_bytes(2, "big") + header + summed
 
 
+def arp_bytes(arp: Arp) -> bytes:
+    """An ARP packet, without its Ethernet header."""
+    sha, tha = arp.sender_mac.to_bytes(6, "big"), arp.target_mac.to_bytes(6, "big")
+    return _ARP.pack(1, 0x0800, 6, 4, arp.op, sha, arp.sender_ip, tha, arp.target_ip)
+
+
+def solicited_node(target: int) -> tuple[int, int]:
+    """The IPv6 group that an address's owner hears solicitations on, and its MAC (RFC 4291, 2.7.1;
+    RFC 2464, 7).
+    """
+    low24 = target & 0xFFFFFF
+    return 0xFF02_0000_0000_0000_0000_0001_FF00_0000 | low24, 0x3333FF000000 | low24
+
+
 def arp_answer(mac: int, asked: Arp, asker_mac: int) -> bytes:
     """The answer to a who-has, as the owner of the address would send it (RFC 826)."""
-    packed = _ARP.pack(
-        1,
-        0x0800,
-        6,
-        4,
-        2,
-        mac.to_bytes(6, "big"),
-        asked.target_ip,
-        asked.sender_mac.to_bytes(6, "big"),
-        asked.sender_ip,
-    )
+    packed = arp_bytes(Arp(2, mac, asked.target_ip, asked.sender_mac, asked.sender_ip))
     ethernet = asker_mac.to_bytes(6, "big") + mac.to_bytes(6, "big")
     return (ethernet + ETH_TYPE_ARP.to_bytes(2, "big") + packed).ljust(60, b"\0")
 

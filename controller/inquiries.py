@@ -14,7 +14,7 @@ from controller import craft
 from controller.events import DumpPart
 from controller.flow import Field as F
 from controller.flow import Output, PushVlan, SetField
-from controller.frames import Arp, Frame, Nd
+from controller.frames import Arp, Frame, Nd, solicited_node
 from controller.journey import Packet
 from controller.pipeline import ASK_MAC
 from controller.replica import Replica
@@ -152,10 +152,9 @@ def question(ip: Ip) -> bytes:
         arp = Arp(ARP_REQUEST, ASK_MAC, 0, 0, ip.low32)
         return craft.to_bytes(Packet.carrying(arp, BROADCAST))
     source = _LINK_LOCAL | _eui64(ASK_MAC)
-    low24 = int(ip) & 0xFFFFFF
-    group = 0xFF02_0000_0000_0000_0000_0001_FF00_0000 | low24
+    group, group_mac = solicited_node(ip)
     nd = Nd(SOLICITATION, source, group, int(ip), ASK_MAC)
-    return craft.to_bytes(Packet.soliciting(nd, ASK_MAC, 0x3333FF000000 | low24))
+    return craft.to_bytes(Packet.soliciting(nd, ASK_MAC, group_mac))
 
 
 def inject(replica: Replica, frame: bytes) -> None:

@@ -6,9 +6,10 @@ It asks switches and VMs and waits for them, one greenlet for each question; not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 import eventlet
 from eventlet.event import Event as Signal
@@ -42,6 +43,8 @@ from controller.wire.readback import read_entry, read_flow
 from topology.errors import Conflict, InvalidValue, NotFound
 from topology.model import MacKey
 from topology.types import Dpid, Foreign, Ip, Vlan, VtepIp
+
+T = TypeVar("T")
 
 ANSWER_S: Final = 10.0
 """So long a switch may take to tell what it holds."""
@@ -85,18 +88,27 @@ class Inspector:
 
     def findings(self, dpid: int) -> Findings:
         """Ask a switch for its flows and compare; Conflict when it does not answer."""
-        if dpid not in self._engine.replicas:
+
+        def ask(_replica: Replica, send: Callable[[Findings], None]) -> None:
+            self._carry_out(self._engine.request_diff(dpid, send, self._now_s()))
+
+        return self._answer_of(dpid, ask)
+
+    def _answer_of(self, dpid: int, ask: Callable[[Replica, Callable[[T], None]], None]) -> T:
+        """Ask a connected switch something and wait for what it sends; else a Conflict."""
+        replica = self._engine.replicas.get(dpid)
+        if replica is None:
             raise Conflict(f"host {self._called(dpid)} is not connected: its flows cannot be read")
         found: Signal = Signal()
 
-        def send(findings: Findings) -> None:
+        def send(answer: T) -> None:
             if not found.ready():
-                found.send(findings)
+                found.send(answer)
 
-        self._carry_out(self._engine.request_diff(dpid, send, self._now_s()))
+        ask(replica, send)
         with Timeout(ANSWER_S, False):
-            findings: Findings = found.wait()
-            return findings
+            answer: T = found.wait()
+            return answer
         raise Conflict(f"host {self._called(dpid)} did not answer within {ANSWER_S:.0f} s")
 
     def _called(self, dpid: int) -> str:
@@ -104,21 +116,12 @@ class Inspector:
 
     def count(self, dpid: int, cookies: Iterable[int]) -> dict[int, decode.FlowEntry]:
         """Read flows by cookie; those that are not there are missing in the answer."""
-        replica = self._engine.replicas.get(dpid)
-        if replica is None:
-            raise Conflict(f"host {self._called(dpid)} is not connected: its flows cannot be read")
-        found: Signal = Signal()
 
-        def send(entries: dict[int, decode.FlowEntry]) -> None:
-            if not found.ready():
-                found.send(entries)
+        def ask(replica: Replica, send: inquiries.Counted) -> None:
+            self._engine.inquiries.count(replica, cookies, send)
+            self._wake(dpid)
 
-        self._engine.inquiries.count(replica, cookies, send)
-        self._wake(dpid)
-        with Timeout(ANSWER_S, False):
-            entries: dict[int, decode.FlowEntry] = found.wait()
-            return entries
-        raise Conflict(f"host {self._called(dpid)} did not answer within {ANSWER_S:.0f} s")
+        return self._answer_of(dpid, ask)
 
     def _tried(self, dpid: Dpid, met: Iterable[int]) -> Installed | Conflict:
         try:
@@ -129,13 +132,10 @@ class Inspector:
     def _installed(self, dpid: Dpid, met: Iterable[int]) -> Installed:
         """How a bridge differs from what it should hold; of the flows met, their actions too."""
         found = self.findings(dpid)
-        foreign, unread = [], []
+        foreign = []
         for entry in found.extra:
-            try:
+            with suppress(decode.Malformed):
                 foreign.append((entry.cookie, read_entry(entry)))
-            except decode.Malformed:
-                view = entry_view(entry)
-                unread.append(f"table {view.table} priority {view.priority} {view.match or 'any'}")
         missing = set(found.missing)
         changed = {}
         there: Mapping[int, decode.FlowEntry] = self.count(dpid, met)
@@ -155,7 +155,7 @@ class Inspector:
             should = read_flow(add)
             if (flow.actions, flow.goto) != (should.actions, should.goto):
                 changed[cookie] = flow
-        return Installed(frozenset(missing), tuple(foreign), changed, tuple(unread))
+        return Installed(frozenset(missing), tuple(foreign), changed)
 
     def _wake(self, dpid: int) -> None:
         effects = Effects()

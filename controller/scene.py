@@ -38,7 +38,6 @@ class Installed:
     missing: frozenset[int] = frozenset()
     foreign: tuple[tuple[int, Flow], ...] = ()
     changed: Mapping[int, Flow] = field(default_factory=dict)
-    unread: tuple[str, ...] = ()
 
 
 AS_WANTED = Installed()

@@ -23,7 +23,7 @@ from controller.flow import (
     ofctl_actions,
     ofctl_match,
 )
-from controller.frames import Arp, Nd
+from controller.frames import Arp, Nd, solicited_node
 from controller.journey import Hop, IpHeader, Journey, Packet, SimulationError, UnderlayCopy
 from controller.pipeline import WHY, Kind, cookie_kind
 from controller.replica import PRIVATE
@@ -219,11 +219,10 @@ class Tracer:
 
     def _nd(self, pair: tuple[Ip | None, Ip | None]) -> Packet:
         source, target = int(pair[0] or 0), int(pair[1] or 0)
-        low24 = target & 0xFFFFFF
-        group = 0xFF02_0000_0000_0000_0000_0001_FF00_0000 | low24  # RFC 4291, 2.7.1
+        group, group_mac = solicited_node(target)
         mac = self._asked.src.mac or 0
         nd = Nd(SOLICITATION, source, group, target, mac if source else 0)
-        return Packet.soliciting(nd, mac, 0x3333FF000000 | low24, self._network.vlan)
+        return Packet.soliciting(nd, mac, group_mac, self._network.vlan)
 
     def _data(self, pair: tuple[Ip | None, Ip | None], src: Station, dst: Station) -> Packet:
         vlan, mac, to = self._network.vlan, src.mac or 0, dst.mac or 0
