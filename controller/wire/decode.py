@@ -13,6 +13,8 @@ from struct import Struct
 from typing import NamedTuple, TypeAlias
 
 from controller.flow import Field
+from controller.wire import lengths
+from controller.wire.lengths import Malformed as Malformed
 
 FIELDS = {(field.oxm_class, field.number): field for field in Field}
 
@@ -35,10 +37,6 @@ _APPLY_ACTIONS, _GROUP, _SET_FIELD = 4, 22, 25
 _IN_PORT = (0x8000, 0)
 _TUN_SRC = (0x0001, 31)
 _TUN_DST = (0x0001, 32)
-
-
-class Malformed(ValueError):
-    """A message that no correct switch sends."""
 
 
 class PacketIn(NamedTuple):
@@ -169,8 +167,11 @@ def oxm_fields(data: bytes) -> dict[tuple[int, int], bytes]:
     return fields
 
 
-def _int(fields: dict[tuple[int, int], bytes], key: tuple[int, int]) -> int:
-    return int.from_bytes(fields.get(key, b""), "big")
+def _int(fields: dict[tuple[int, int], bytes], key: tuple[int, int], size: int) -> int:
+    value = fields.get(key, b"")
+    if len(value) not in (0, size):
+        raise Malformed(f"packet-in: a field of {len(value)} bytes, {size} expected")
+    return int.from_bytes(value, "big")
 
 
 def packet_in(message: bytes) -> PacketIn:
@@ -181,31 +182,34 @@ def packet_in(message: bytes) -> PacketIn:
     _need(message, 34, "packet-in")
     match_len = message[26] << 8 | message[27]
     data_at = 24 + match_len + -match_len % 8 + 2
+    if data_at > len(message):
+        raise Malformed("packet-in: bad match")
     head = message[16:data_at]
     origin = _origins.get(head)
-    if origin is None or data_at > len(message):
+    if origin is None:
         origin = _origin(head, match_len)
         if len(_origins) >= _ORIGINS_MAX:
             _origins.clear()
-        _origins[head] = origin
+        if len(head) <= _ORIGIN_MAX_BYTES:
+            _origins[head] = origin
     return PacketIn(*origin, message[data_at:])
 
 
 _Origin: TypeAlias = tuple[int, int, int, int, int]
 _origins: dict[bytes, _Origin] = {}
-_ORIGINS_MAX = 4096
+_ORIGINS_MAX, _ORIGIN_MAX_BYTES = 4096, 256
 
 
 def _origin(head: bytes, match_len: int) -> _Origin:
-    if head[8:10] != b"\0\1" or match_len < 4 or len(head) < 10 + match_len:
+    if head[8:10] != b"\0\1" or match_len < 4:
         raise Malformed("packet-in: bad match")
     fields = oxm_fields(head[12 : 8 + match_len])
     return (
         int.from_bytes(head[:8], "big"),
-        _int(fields, _IN_PORT),
-        _int(fields, _TUN_ID),
-        _int(fields, _TUN_SRC),
-        _int(fields, _TUN_DST),
+        _int(fields, _IN_PORT, 4),
+        _int(fields, _TUN_ID, 8),
+        _int(fields, _TUN_SRC, 4),
+        _int(fields, _TUN_DST, 4),
     )
 
 
@@ -296,7 +300,9 @@ def counted_flows(body: bytes) -> Iterator[CountedFlow]:
 
 
 def flow_entries(body: bytes) -> Iterator[FlowEntry]:
+    """Entries to be kept or shown: whatever reads their matches and actions later on ends."""
     for entry in _entries(body, FLOW_STATS_MIN_BYTES, "flow stats"):
+        lengths.flow_stats(entry, 0, len(entry))
         (_len, table, duration_s, _ns, priority, idle, hard, _flags, cookie, packets, octets) = (
             _FLOW_STATS.unpack_from(entry)
         )
@@ -314,7 +320,8 @@ def flow_updates(body: bytes) -> Iterator[FlowUpdate]:
         (reason, priority, idle_s, hard_s, match_len, table, cookie) = _FLOW_UPDATE.unpack_from(
             update, 4
         )
-        if match_len < 4 or 24 + match_len > len(update):
+        lengths.instructions(update, lengths.match(update, 24, len(update)), len(update))
+        if match_len != int.from_bytes(update[26:28], "big"):
             raise Malformed("flow monitor: bad match")
         rest = update[24:]
         head = _FLOW_STATS.pack(
