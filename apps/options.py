@@ -28,6 +28,8 @@ OPTIONS = [
     cfg.StrOpt("api_token", secret=True, help="bearer token that REST calls must present"),
     cfg.StrOpt("api_token_file", help="a file whose first line is that token"),
     cfg.BoolOpt("api_open", default=False, help="serve REST beyond loopback without a token"),
+    cfg.IntOpt("connections_max", default=4096, min=8, help="OpenFlow connections at a time"),
+    cfg.IntOpt("connections_per_address_max", default=1024, min=1, help="the same of one address"),
     cfg.StrOpt(
         "log_format", default="text", choices=["text", "json"], help="lines of the log: text, json"
     ),

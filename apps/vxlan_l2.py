@@ -25,7 +25,9 @@ from controller.api.app import Api
 from controller.bridges import PortNames
 from controller.engine import Settings
 from controller.learning import Limits
+from controller.measures import Measures
 from controller.openflow import front
+from controller.openflow import listen as listening
 from controller.openflow.listen import Acceptor, listen
 from controller.runtime import Runtime
 from controller.service import About
@@ -91,6 +93,11 @@ class _Controller(Runtime):
     def ready(self) -> bool:
         return super().ready() and self._switches.listening
 
+    def measures(self) -> Measures:
+        measures = super().measures()
+        measures.openflow_refused = self._switches.complaints.counts
+        return measures
+
 
 class VxlanL2(app_manager.RyuApp):
     """Events in, effects out: everything else is in controller/."""
@@ -115,7 +122,12 @@ class VxlanL2(app_manager.RyuApp):
         store = store_at(url)
         was_new = _is_new(url)
         ports = PortNames(CONF.vxlan.patch_port, tuple(CONF.vxlan.tunnel_ports))
-        switches = Acceptor(openflow, tls)
+        listening.allow_files(CONF.vxlan.connections_max)
+        switches = Acceptor(
+            openflow,
+            tls,
+            listening.Limits(CONF.vxlan.connections_max, CONF.vxlan.connections_per_address_max),
+        )
         limits = Limits(CONF.vxlan.learn_limit_host, CONF.vxlan.learn_limit_network)
         settings = Settings(ports, CONF.vxlan.learn_timeout, limits)
         about = About(_version(), _address(openflow), url)

@@ -326,17 +326,16 @@ class Engine:
     def _work(self, replica: Replica, now_s: float) -> None:
         """Do a slice of an audit; the rest in turns of its own."""
         try:
-            more = replica.work()
+            if replica.work():
+                self._at_work[replica.dpid] = None
+                return
+            self._at_work.pop(replica.dpid, None)
+            if replica.audited:
+                self._audited(replica, now_s)
         except decode.Malformed as error:
-            self._hang_up(replica, error)
+            self._at_work.pop(replica.dpid, None)
             replica.drop_audit()
-            more = False
-        if more:
-            self._at_work[replica.dpid] = None
-            return
-        self._at_work.pop(replica.dpid, None)
-        if replica.audited:
-            self._audited(replica, now_s)
+            self._hang_up(replica, error)
 
     def _go_on(self, now_s: float) -> None:
         """One slice for one of the switches that are at work, each in turn."""

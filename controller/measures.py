@@ -49,6 +49,7 @@ class Measures:
     packet_ins_dropped: int = 0
     flow_mods: int = 0
     sent_bytes: int = 0
+    openflow_refused: Counter[str] = field(default_factory=Counter)  # connections, by reason
     connects: Counter[int] = field(default_factory=Counter)  # by dpid
     happened: Counter[str] = field(default_factory=Counter)  # by type of event
     turns: Histogram = field(default_factory=lambda: Histogram(TURN_S))

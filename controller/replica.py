@@ -59,6 +59,12 @@ SOON_REST, SOON_S = 5, 0.5
 """An audit for what the monitor said waits this many times as long as the last one took, or so
 many seconds, since that one."""
 DUMP_TIMEOUT_S = 60.0
+REJECTED_MAX = 1000
+"""More refused flows are remembered only where they are wanted: a switch may quote any cookie."""
+
+IDLE_MAX_BYTES = 1 << 20
+"""So much of what is of no consequence to the tables waits for a switch that does not read."""
+
 TRUST_S = 15.0
 """So long may a bridge that is new here take to show where its tunnel ports lead."""
 
@@ -153,6 +159,7 @@ class Replica:
         self._barriers: dict[int, _Barrier] = {}
         self._committed: set[int] = set()
         self._audited_s = self._audit_took_s = float("-inf")
+        self._idle_bytes = 0
         self._addressed: dict[int, tuple[set[int], set[float]]] = {}  # port -> VTEPs, rounds
         self._left: list[tuple[int, bytes]] = []  # tables, and deletes of what they gave
         self._conversations: dict[int, Conversation] = {}  # cookie -> key in the private table
@@ -163,6 +170,7 @@ class Replica:
     def pull(self) -> list[Buffer]:
         """What is to be sent next, in order; empty when there is nothing, or too much under way."""
         out, self._control = self._control, []
+        self._idle_bytes = 0
         # A bundle is settled first: where it is refused, its flows are sent again, one by one.
         ready = self._under_way < WINDOW and not self._bundles_out
         if ready and self.is_behind and self.state in (State.LIVE, State.SYNCING):
@@ -212,8 +220,13 @@ class Replica:
         self._addressed.pop(port, None)
 
     def send(self, message: bytes) -> None:
-        """Queue a message of no consequence to the tables, such as a packet-out."""
-        self._control.append(message)
+        """Queue a message of no consequence to the tables, such as a packet-out.
+
+        It is dropped where many wait already: the switch does not read.
+        """
+        if self._idle_bytes < IDLE_MAX_BYTES:
+            self._idle_bytes += len(message)
+            self._control.append(message)
 
     @property
     def can_ask(self) -> bool:
@@ -705,7 +718,8 @@ class Replica:
     # Answers
 
     def bundle_committed(self, bundle_id: int) -> None:
-        self._committed.add(bundle_id)
+        if any(barrier.bundle_id == bundle_id for barrier in self._barriers.values()):
+            self._committed.add(bundle_id)
 
     def barrier_answered(self, xid: int) -> bool:
         """All sent before that barrier is done; True if that was news."""
@@ -747,6 +761,8 @@ class Replica:
     def reject(self, cookie: int, reason: str, now_s: float) -> None:
         """The switch refused a flow: an audit offers it again, after a longer pause each time."""
         before = self.rejected.get(cookie)
+        if before is None and len(self.rejected) >= REJECTED_MAX and not self._named([cookie]):
+            return
         pause_s = AUDIT_EVERY_S if before is None else min(RETRY_MAX_S, before.pause_s * 2)
         self.rejected[cookie] = Rejection(reason, pause_s, now_s + pause_s)
 

@@ -87,6 +87,7 @@ SENDERS_AT_ONCE = 20
 """Hosts whose tunnels are listed before others get a turn: some milliseconds' worth."""
 LOOK_MAX_S, LOOK_EVERY_S = 5.0, 0.05
 COUNT_TIMEOUT_S = 10.0
+FLOW_REPLY_BYTES = 1024
 APPLY_TIMEOUT_S = 60.0
 """A write that takes longer to be applied everywhere is not watched any more."""
 
@@ -459,6 +460,16 @@ class Runtime:
 
     def refused(self, connection: Connection, reason: str) -> None:
         self._sessions.refuse(connection.address[0], reason, self.now_s())
+
+    def duplicate(self, connection: Connection, there: Connection) -> None:
+        """A connection wants to be a switch that is there, and answers."""
+        addresses = there.address[0], connection.address[0]
+        self._sessions.clash(int(connection.id), *addresses, self.now_s())
+
+    def holds_bytes(self, connection: Connection) -> int:
+        """About so much has a reply that tells of all flows that a switch should hold."""
+        replica = self.engine.replicas.get(int(connection.id))
+        return 0 if replica is None else replica.rough_count() * FLOW_REPLY_BYTES
 
     def received(self, connection: Connection, message: Message) -> None:
         self._handle(Received(int(connection.id), connection.epoch, message))

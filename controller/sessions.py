@@ -25,7 +25,7 @@ class Refused:
 
 @dataclass(slots=True)
 class Past:
-    """A host's sessions. ``clashes``: a session began while another one was there, from where."""
+    """A host's sessions. ``clashes``: a second one came while it was there, and from where."""
 
     came_s: deque[float] = field(default_factory=lambda: deque(maxlen=COMINGS_MAX))
     address: str | None = None  # whence it connected last
@@ -55,6 +55,12 @@ class Sessions:
         past.away_s = None if past.left_s is None else now_s - past.left_s
         past.came_s.append(now_s)
         past.address, past.left_s = address, None
+
+    def clash(self, dpid: int, there: str, newcomer: str, now_s: float) -> None:
+        """A second connection of a host was refused, since its first one answers."""
+        past = self._pasts.get(dpid)
+        if past is not None:
+            past.clashes.append((now_s, there, newcomer))
 
     def left(self, dpid: int, now_s: float) -> None:
         past = self._pasts.get(dpid)

@@ -219,6 +219,12 @@ def _openflow(service: Service) -> Iterator[Metric]:
     )
     yield _counter("flow_mods", "Flow-mods sent", now.flow_mods)
     yield _counter("openflow_sent_bytes", "Bytes sent to switches", now.sent_bytes)
+    yield _counters(
+        "openflow_refused",
+        "OpenFlow connections that were refused or cut, by reason",
+        "reason",
+        sorted(now.openflow_refused.items()),
+    )
     yield _drifts(service)
 
 

@@ -71,14 +71,14 @@ def duplicate_dpid(evidence: Evidence) -> Findings:
                 host.called,
                 f"two bridges, at {both[0]} and {both[1]}, both say they are {host.dpid_text}",
                 "the datapath id comes from a MAC address: one of the two hosts is a copy of the"
-                " other; each new connection ends the other's",
+                " other; the one that came first is served, the other one refused",
                 "ovs-vsctl set bridge br-tun other_config:datapath-id="
                 '"$(od -An -N8 -tx8 /dev/urandom | tr -d " ")"',
             )
 
 
 def clashing(clashes: Iterable[tuple[float, str, str]], since_s: float) -> tuple[str, str] | None:
-    """Two addresses whose sessions end each other's, if that happened of late."""
+    """Two addresses that claim to be one host, if that happened of late."""
     for at_s, old, new in clashes:
         if at_s >= since_s and old != new:
             return old, new

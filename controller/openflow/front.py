@@ -1,7 +1,8 @@
 """The OpenFlow connections: our own receive and send loops in Ryu's Datapath.
 
 Ryu keeps what other Ryu apps rely on (its datapaths, events and replies); what the controller
-itself reads and writes goes around Ryu's per-message machinery, as bytes.
+itself reads and writes goes around Ryu's per-message machinery, as bytes. Nothing that a switch
+sends, or does not read, harms anything but its own connection.
 """
 
 from __future__ import annotations
@@ -9,32 +10,27 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import random
 import socket as sockets
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import eventlet
-from eventlet.event import Event
 from eventlet.greenio import GreenSocket
-from eventlet.hubs import get_hub, trampoline
+from eventlet.hubs import trampoline
 from ryu.controller import controller as ryu_controller
-from ryu.controller import ofp_event
-from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER
+from ryu.controller.handler import CONFIG_DISPATCHER, DEAD_DISPATCHER
 from ryu.lib import hub
-from ryu.ofproto import ofproto_parser
 
-from controller.events import (
-    BarrierAnswered,
-    BundleCommitted,
-    DumpPart,
-    FlowUpdates,
-    Message,
-    MonitorPaused,
-)
-from controller.openflow import guard
+from controller.events import Message
+from controller.openflow import guard, to_ryu
+from controller.openflow.admission import Seats
+from controller.openflow.complaints import Complaints
+from controller.openflow.guard import Phase, Refused
 from controller.openflow.listen import Acceptor
+from controller.openflow.sending import AWAKE, Sender
+from controller.openflow.values import value_of
 from controller.replica import XID_BASE
 from controller.tables import Buffer
 from controller.wire import decode, encode
@@ -44,42 +40,25 @@ from topology.types import VtepIp
 LOG = logging.getLogger("vxlan_l2.openflow")
 
 READ_BYTES = 256 * 1024
-WRITE_BYTES = 256 * 1024
-MORE_BYTES = 64 * 1024
-IOV_MAX = 1024
 MESSAGES_BEFORE_YIELD = 512
-FLUSHES_AT_ONCE = 64
+BREATH_S = 0.005
+"""So long are messages of one switch taken before others get a turn."""
+
 ECHO_EVERY_S = 5.0
 DEAD_AFTER_S = 15.0
 OWN_STALL_S = 1.0
-UNREAD_MAX_BYTES = 4 << 20
+PORTS_MAX = 4096
+DUMP_MAX_BYTES = 32 << 20
+"""What a reply in parts may have in all, or more where the switch should hold more."""
+
+PART_BYTES, DUMPS_MAX = 1024, 64
+"""What a part costs besides its bytes; how many replies may be begun at a time."""
 
 _PACKET_IN = bytes((encode.VERSION, encode.PACKET_IN))
+_HEADER_BYTES = guard.HEADER_BYTES
+_AUXILIARY_AT, _DELETED = 21, 1
+_SEATS: Seats[Connection] = Seats()
 _EPOCHS = itertools.count(int(time.time() * 1000) & 0xFFFFFFFFFF)
-_FOR_RYU_TOO = {
-    encode.FLOW_REMOVED: ofp_event.EventOFPFlowRemoved,
-    encode.BARRIER_REPLY: ofp_event.EventOFPBarrierReply,
-    encode.ERROR: ofp_event.EventOFPErrorMsg,
-    encode.PORT_STATUS: ofp_event.EventOFPPortStatus,
-}
-
-
-_STATS_FOR_RYU = {
-    0: ofp_event.EventOFPDescStatsReply,
-    1: ofp_event.EventOFPFlowStatsReply,
-    2: ofp_event.EventOFPAggregateStatsReply,
-    3: ofp_event.EventOFPTableStatsReply,
-    4: ofp_event.EventOFPPortStatsReply,
-    5: ofp_event.EventOFPQueueStatsReply,
-    6: ofp_event.EventOFPGroupStatsReply,
-    7: ofp_event.EventOFPGroupDescStatsReply,
-    8: ofp_event.EventOFPGroupFeaturesStatsReply,
-    9: ofp_event.EventOFPMeterStatsReply,
-    10: ofp_event.EventOFPMeterConfigStatsReply,
-    11: ofp_event.EventOFPMeterFeaturesStatsReply,
-    12: ofp_event.EventOFPTableFeaturesStatsReply,
-    13: ofp_event.EventOFPPortDescStatsReply,
-}
 
 
 class Listener(Protocol):
@@ -94,68 +73,38 @@ class Listener(Protocol):
 
     def refused(self, connection: Connection, reason: str) -> None: ...
 
+    def duplicate(self, connection: Connection, there: Connection) -> None: ...
+
     def received(self, connection: Connection, message: Message) -> None: ...
 
     def packets_in(self, connection: Connection, packets: list[decode.PacketIn]) -> None: ...
 
     def pull(self, connection: Connection) -> list[Buffer]: ...
 
-
-class _Awake:
-    """The connections that may have something to send."""
-
-    def __init__(self) -> None:
-        self._connections: deque[Connection] = deque()
-        self._is_due = False
-
-    def add(self, connection: Connection) -> None:
-        self._connections.append(connection)
-        self._come_back()
-
-    def flush(self) -> None:
-        """Send without ever waiting; many connections take several turns."""
-        for _ in range(min(len(self._connections), FLUSHES_AT_ONCE)):
-            connection = self._connections.popleft()
-            try:
-                connection.flush()
-            except Exception:
-                LOG.exception("%s: closed", connection)
-                connection.close()
-        if self._connections:
-            self._come_back()
-
-    def _come_back(self) -> None:
-        if not self._is_due:
-            self._is_due = True
-            get_hub().schedule_call_global(0, self._turn)
-
-    def _turn(self) -> None:
-        self._is_due = False
-        self.flush()
-
-
-_AWAKE = _Awake()
+    def holds_bytes(self, connection: Connection) -> int: ...
 
 
 class Connection(ryu_controller.Datapath):  # type: ignore[misc]
     """One switch's connection. ``epoch`` tells it from earlier ones of the same switch."""
 
     listener: Listener
+    complaints: Complaints
 
     def __init__(
         self, socket: Any, address: Any, announced: Callable[[], None] = lambda: None
     ) -> None:
         self._on_announced = announced
-        self._outbox: deque[bytes] = deque()
-        self._unread_bytes = 0
-        self._waiting: Event | None = None  # of the sender, while it has nothing to do
-        self._awake = False
-        self._rest: list[Buffer] = []
+        self._sender = Sender(self)
         self._more_to_read = True
         self._packets: list[decode.PacketIn] = []
         self._heard_s = time.monotonic()
         self._announced = False
-        self._first_ports: dict[int, str] = {}
+        self._over = False
+        self._phase = Phase.HELLO
+        self._ports_here: dict[int, str] = {}  # numbers and names
+        self._dumps: dict[int, int] = {}  # xid -> bytes of a reply that goes on
+        self._dump_max_bytes = DUMP_MAX_BYTES
+        self._told_unreadable = False
         self.epoch = next(_EPOCHS)
         super().__init__(socket, address)
         with contextlib.suppress(OSError):
@@ -170,7 +119,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
     def target(self) -> str:
         """What the switch's set-controller names, as far as this end knows: its own address."""
         host, port = self.socket.getsockname()[:2]
-        return f"{'tcp' if self._is_plain else 'ssl'}:{str(host).removeprefix('::ffff:')}:{port}"
+        return f"{'tcp' if self.is_plain else 'ssl'}:{str(host).removeprefix('::ffff:')}:{port}"
 
     @property
     def controller_ip(self) -> int | None:
@@ -189,118 +138,6 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             return None
         return None if vtep.low32 >> 24 == 127 else vtep
 
-    # Out
-
-    def send(self, buf: bytes, close_socket: bool = False) -> bool:
-        """Queue bytes of Ryu's or another app's."""
-        if self.state == DEAD_DISPATCHER:
-            return False
-        self._outbox.append(bytes(buf))
-        self._unread_bytes += len(buf)
-        self.wake()
-        return True
-
-    def wake(self) -> None:
-        """There may be something to send: soon, with what else comes up until then."""
-        if not self._awake:
-            self._awake = True
-            _AWAKE.add(self)
-
-    def flush(self) -> None:
-        """Send what is due as far as the socket takes it at once; the sender does the rest."""
-        self._awake = False
-        if self._waiting is None:
-            return  # the sender is at it
-        if self._is_plain and self.state != DEAD_DISPATCHER:
-            buffers = self._due()
-            if not buffers:
-                return
-            try:
-                self._rest = _unsent(buffers, self.socket.fd.sendmsg(buffers[:IOV_MAX]))
-            except OSError:
-                self._rest = buffers  # it is full, or broken: the sender waits, or ends
-            if not self._rest and sum(map(len, buffers)) < MORE_BYTES:
-                return
-        self._rouse()
-
-    def _rouse(self) -> None:
-        """Have the sender look again, if it waits."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.send()
-
-    def close(self) -> None:
-        """End the connection, also where the other end does not."""
-        super().close()
-        self._shut()
-        self._rouse()
-
-    def _due(self) -> list[Buffer]:
-        buffers: list[Buffer] = [self._outbox.popleft() for _ in range(len(self._outbox))]
-        self._unread_bytes = 0
-        if self._announced:
-            buffers += self.listener.pull(self)
-        return buffers
-
-    @property
-    def _is_plain(self) -> bool:
-        """Whether the socket can be used as it is: TLS has its own buffers and rounds."""
-        return isinstance(self.socket, GreenSocket)
-
-    def _send_loop(self) -> None:
-        try:
-            while self.state != DEAD_DISPATCHER:
-                buffers, self._rest = self._rest, []
-                buffers = buffers or self._due()
-                if buffers:
-                    self._write(buffers)
-                    eventlet.sleep(0)
-                    continue
-                self._waiting = Event()
-                self._waiting.wait()
-        except OSError as error:
-            LOG.info("%s: sending failed: %s", self, error)
-        finally:
-            self._shut()
-
-    def _write(self, buffers: list[Buffer]) -> None:
-        if not self._is_plain:
-            view = memoryview(b"".join(buffers))
-            for at in range(0, len(view), WRITE_BYTES):
-                self.socket.sendall(view[at : at + WRITE_BYTES])
-            return
-        socket = self.socket.fd
-        while buffers:
-            try:
-                buffers = _unsent(buffers, socket.sendmsg(buffers[:IOV_MAX]))
-            except BlockingIOError:
-                trampoline(socket, write=True)
-
-    def _echo_request_loop(self) -> None:
-        while self.state != DEAD_DISPATCHER:
-            due_s = time.monotonic() + ECHO_EVERY_S
-            hub.sleep(ECHO_EVERY_S)
-            if time.monotonic() > due_s + OWN_STALL_S:
-                # It was this process that was busy: what the switch said meanwhile is not read yet.
-                self._heard_s = time.monotonic()
-            silent_s = time.monotonic() - self._heard_s
-            if silent_s > DEAD_AFTER_S:
-                LOG.warning(
-                    "%s: silent for %.0f s, given up; it keeps its flows, and may come back",
-                    self,
-                    silent_s,
-                )
-                self._shut()
-                return
-            if self._announced:
-                self.send(encode.message(encode.ECHO_REQUEST, encode.FLOW_XID))
-
-    def _shut(self) -> None:
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(sockets.SHUT_RDWR)
-
-    # In
-
     @property
     def dpid_text(self) -> str:
         return "unknown" if self.id is None else f"{self.id:016x}"
@@ -310,40 +147,156 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             return f"connection from {self.peer}"
         return f"switch {self.dpid_text} at {self.peer}"
 
-    def _recv_loop(self) -> None:
-        buffer = bytearray()
-        try:
-            while self.state != DEAD_DISPATCHER:
-                data = self._receive()
-                if not data:
-                    break
+    # Out
+
+    def send(self, buf: bytes, close_socket: bool = False) -> bool:
+        """Queue bytes of Ryu's or another app's; False when nobody will read them."""
+        return self._sender.put(buf)
+
+    def wake(self) -> None:
+        """There may be something to send: soon, with what else comes up until then."""
+        self._sender.wake()
+
+    def pull(self) -> list[Buffer]:
+        """What the listener has for this switch, now that there is room for it."""
+        return self.listener.pull(self) if self._announced else []
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the socket can be used as it is: TLS has its own buffers and rounds."""
+        return isinstance(self.socket, GreenSocket)
+
+    def _send_loop(self) -> None:
+        self._sender.loop()
+
+    def _echo_request_loop(self) -> None:
+        while not self.is_over:
+            due_s = time.monotonic() + ECHO_EVERY_S
+            hub.sleep(ECHO_EVERY_S)
+            if time.monotonic() > due_s + OWN_STALL_S:
+                # It was this process that was busy: what the switch said meanwhile is not read yet.
                 self._heard_s = time.monotonic()
-                buffer += data
-                self._take_messages(buffer)
-                if self._more_to_read:
-                    eventlet.sleep(0)  # a dump comes faster than it is read
-        except (decode.Malformed, guard.Refused) as error:
-            LOG.warning("%s: closed: %s", self, error)
-            self.listener.refused(self, str(error))
+            silent_s = time.monotonic() - self._heard_s
+            if silent_s > DEAD_AFTER_S:
+                self.cut("silent", f"silent for {silent_s:.0f} s")
+                return
+            if self._announced:
+                self.ask()
+
+    # Its end
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is read or sent any more."""
+        return self._over or self.state == DEAD_DISPATCHER
+
+    def cut(self, kind: str, reason: str) -> None:
+        """End it for what the switch does, or does not do."""
+        if not self.is_over:
+            then = "; it keeps its flows, and may come back" if self._announced else ""
+            self._complain(kind, f"given up: {reason}{then}")
+            self.close()
+
+    def close(self) -> None:
+        """End the connection, also where the other end does not; its loops notice."""
+        self._over = True
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(sockets.SHUT_RDWR)
+        self._sender.rouse()
+
+    def leave(self) -> None:
+        """Its session is over for all who listen, now."""
+        self.close()
+        _SEATS.left(self)
+        if self._announced:
+            self._announced = False
+            self.listener.lost(self)
+
+    def _complain(
+        self, kind: str, line: str, level: int = logging.WARNING, *, trace: bool = False
+    ) -> None:
+        address = str(self.address[0])
+        self.complaints.tell(kind, address, f"{self}: {line}", level, trace=trace)
+
+    # Admission
+
+    def ask(self) -> None:
+        """Send an echo request; any message that comes then shows that it lives."""
+        self.send(encode.message(encode.ECHO_REQUEST, random.getrandbits(32)))
+
+    def has_gone(self) -> bool:
+        """Whether it is over, or its other end has closed it meanwhile."""
+        if self.is_over:
+            return True
+        if not self.is_plain:
+            return False
+        try:
+            return not self.socket.fd.recv(1, sockets.MSG_PEEK | sockets.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def _admit(self) -> str | None:
+        """Why this switch, whose handshake is done, is not let in; None when it is."""
+        there = _SEATS.take(self)
+        if there is None:
+            return None
+        self.listener.duplicate(self, there)
+        return (
+            f"datapath id {self.dpid_text} is in use by {there.peer}, which answers; if these are"
+            " two bridges, give one of them another: ovs-vsctl set bridge br-tun"
+            " other_config:datapath-id=..."
+        )
+
+    # In
+
+    def _recv_loop(self) -> None:
+        try:
+            self._receive_for_ever()
+        except Refused as error:
+            self._refuse(error.kind, error)
             if isinstance(error, guard.TooOld):
                 with contextlib.suppress(OSError):
                     self.socket.send(error.answer())
+        except decode.Malformed as error:
+            self._refuse("malformed", error)
         except OSError as error:
-            LOG.info("%s: the connection broke: %s", self, error)
+            self._complain("broken", f"the connection broke: {error}", logging.INFO)
+        except Exception as error:
+            self._complain("failed", f"closed: {error!r}", logging.ERROR, trace=True)
         finally:
-            if self._announced:
-                self.listener.lost(self)
-            self.set_state(DEAD_DISPATCHER)
-            self._rouse()
-            with contextlib.suppress(OSError):
-                self.socket.close()
+            try:
+                self.leave()
+            finally:
+                self.set_state(DEAD_DISPATCHER)
+                with contextlib.suppress(OSError):
+                    self.socket.close()
+
+    def _refuse(self, kind: str, error: Exception) -> None:
+        self._complain(kind, f"closed: {error}")
+        self.listener.refused(self, str(error))
+
+    def _receive_for_ever(self) -> None:
+        buffer = bytearray()
+        needed = _HEADER_BYTES
+        while not self.is_over:
+            data = self._receive()
+            if not data:
+                break
+            buffer += data
+            if len(buffer) >= needed:
+                needed = self._take_messages(buffer)
+            if self._more_to_read:
+                eventlet.sleep(0)  # a dump comes faster than it is read
 
     def _receive(self) -> bytes:
         """The next bytes; empty when the connection has ended."""
-        if not self._is_plain:
-            while True:
+        if not self.is_plain:
+            while not self.is_over:
                 with contextlib.suppress(TimeoutError):
                     return bytes(self.socket.recv(READ_BYTES))
+            return b""
         socket = self.socket.fd
         while True:
             if not self._more_to_read:
@@ -356,31 +309,46 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             self._more_to_read = len(data) == READ_BYTES
             return data
 
-    def _take_messages(self, buffer: bytearray) -> None:
+    def _take_messages(self, buffer: bytearray) -> int:
+        """Take what is whole of a buffer; how many bytes the next message needs."""
         stream = bytes(buffer)
-        at, taken, end = 0, 0, len(stream)
-        while end - at >= 8:
-            ours = self.state == MAIN_DISPATCHER and stream[at : at + 2] == _PACKET_IN
+        at, taken, end, needed = 0, 0, len(stream), _HEADER_BYTES
+        others_hear_packets = to_ryu.others_hear_packets(self.ofp_brick)
+        breath_s = time.monotonic() + BREATH_S
+        while end - at >= _HEADER_BYTES:
+            ours = self._phase is Phase.LIVE and stream[at : at + 2] == _PACKET_IN
             length = stream[at + 2] << 8 | stream[at + 3] if ours else 0
-            if length < 8:
-                ours, length = False, guard.message_length(stream, at)
+            if length < _HEADER_BYTES:
+                ours, length = False, guard.check(stream, at, self._phase)
             if end - at < length:
+                needed = length
                 break
             message = stream[at : at + length]
             at += length
+            taken += 1
             if ours:
                 self._packets.append(decode.packet_in(message))
-                if self._others_hear(ofp_event.EventOFPPacketIn):
+                if others_hear_packets:
                     self._hand_to_ryu(message)
-            elif not guard.says_own_change_only(message):
+                tired = taken % MESSAGES_BEFORE_YIELD == 0
+            elif guard.says_own_change_only(message):
+                tired = taken % MESSAGES_BEFORE_YIELD == 0
+            else:
                 self._take(message)
-            taken += 1
-            if taken % MESSAGES_BEFORE_YIELD == 0:
+                tired = time.monotonic() > breath_s
+            if tired:
                 self._hand_packets_over()
                 eventlet.sleep(0)
+                if self.is_over:
+                    return _HEADER_BYTES
+                breath_s = time.monotonic() + BREATH_S
+        if taken:
+            self._heard_s = time.monotonic()
+            _SEATS.heard(self)
         del buffer[:at]
         self._hand_packets_over()
-        _AWAKE.flush()
+        AWAKE.flush()
+        return needed
 
     def _hand_packets_over(self) -> None:
         if self._packets:
@@ -390,87 +358,131 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
     def _take(self, message: bytes) -> None:
         msg_type = message[1]
         if msg_type == encode.ECHO_REQUEST:
-            if self._unread_bytes > UNREAD_MAX_BYTES:
-                raise guard.Refused("it asks for echoes and does not read them")
-            self.send(bytes((message[0], encode.ECHO_REPLY)) + message[2:])
-            return
-        if self.state == MAIN_DISPATCHER:
-            self._take_live(msg_type, message)
-            return
-        if msg_type in guard.ASYNCHRONOUS:
-            return
-        if msg_type == encode.MULTIPART_REPLY:
-            _kind, _more, body = decode.multipart(message)
-            self._first_ports.update((port.number, port.name) for port in decode.ports(body))
-        self._hand_to_ryu(message)
-        if self.state == MAIN_DISPATCHER:
-            self._announced = True
-            self._on_announced()
-            self.listener.connected(self, self._first_ports)
-
-    def _take_live(self, msg_type: int, message: bytes) -> None:
-        self._hand_packets_over()
-        value: Message | None = None
-        xid = int.from_bytes(message[4:8], "big")
-        if msg_type == encode.BARRIER_REPLY:
-            value = BarrierAnswered(xid)
-        elif msg_type == encode.MULTIPART_REPLY:
-            kind, more, body = decode.multipart(message)
-            if xid >> 24 == XID_BASE >> 24:
-                value = DumpPart(xid, kind, body, more)
-            elif kind == encode.MP_EXPERIMENTER and body.startswith(encode.FLOW_MONITOR_NAME):
-                value = FlowUpdates(body[len(encode.FLOW_MONITOR_NAME) :])
-            elif self._others_hear(_STATS_FOR_RYU.get(kind)):
-                self._hand_to_ryu(message)
-        elif msg_type == encode.PORT_STATUS:
-            value = decode.port_status(message)
-        elif msg_type == encode.FLOW_REMOVED:
-            value = decode.flow_removed(message)
-        elif msg_type == encode.ERROR:
-            value = decode.error(message)
-        elif msg_type == encode.EXPERIMENTER:
-            bundle_id = guard.committed_bundle(message)
-            paused = guard.monitor_paused(message)
-            if bundle_id is not None:
-                value = BundleCommitted(bundle_id)
-            elif paused is not None:
-                value = MonitorPaused(paused)
-        if value is not None:
-            self.listener.received(self, value)
-        if msg_type in guard.RYU_REPLIES or self._others_hear(_FOR_RYU_TOO.get(msg_type)):
+            self.send(bytes((encode.VERSION, encode.ECHO_REPLY)) + message[2:])
+        elif msg_type == encode.ECHO_REPLY:
+            pass  # that it came is all it says
+        elif self._phase is Phase.LIVE:
+            self._take_live(message)
+        elif msg_type in _HANDSHAKE:
+            _HANDSHAKE[msg_type](self, message)
+        elif msg_type not in guard.ASYNCHRONOUS and to_ryu.others_hear(self.ofp_brick, message):
             self._hand_to_ryu(message)
 
-    def _others_hear(self, event: type | None) -> bool:
-        """Whether any app beside Ryu's own handshake handler wants this event."""
-        if event is None:
-            return False
-        return event is ofp_event.EventOFPPortStatus or bool(self.ofp_brick.observers.get(event))
+    # The handshake: hello, features, ports
+
+    def _take_hello(self, message: bytes) -> None:
+        guard.check_hello(message)
+        # Ryu gets a plain one: its parser follows lengths that a switch chose.
+        self._hand_to_ryu(encode.message(encode.HELLO, int.from_bytes(message[4:8], "big")))
+        if self.state != CONFIG_DISPATCHER:
+            raise Refused("no OpenFlow version in common", "version")
+        self._phase = Phase.FEATURES
+
+    def _take_features(self, message: bytes) -> None:
+        if self.id is not None:
+            raise Refused("a second features reply during the handshake", "type")
+        if message[_AUXILIARY_AT]:
+            raise Refused("an auxiliary connection, which is of no use here", "type")
+        self._hand_to_ryu(message)
+
+    def _take_ports(self, message: bytes) -> None:
+        kind, more, body = decode.multipart(message)
+        if kind != encode.MP_PORT_DESC or self.id is None:
+            raise Refused("an unasked multipart reply during the handshake", "type")
+        self._account(int.from_bytes(message[4:8], "big"), len(message), more=more)
+        self._ports_here.update((port.number, port.name) for port in decode.ports(body))
+        if len(self._ports_here) > PORTS_MAX:
+            raise Refused(f"more than {PORTS_MAX} ports", "too_much")
+        if more:
+            self._hand_to_ryu(message)
+            return
+        reason = self._admit()
+        if reason is not None:
+            raise Refused(reason, "duplicate")
+        if self.has_gone():
+            return
+        self._hand_to_ryu(message)
+        self._phase = Phase.LIVE
+        self._announced = True
+        self._on_announced()
+        self.listener.connected(self, dict(self._ports_here))
+
+    def _take_refusal(self, message: bytes) -> None:
+        if message[8:10] == bytes(2) or self._phase is Phase.HELLO:
+            raise Refused(guard.refusal_of(message), "version")
+        if to_ryu.others_hear(self.ofp_brick, message):
+            self._hand_to_ryu(message)
+
+    # Live
+
+    def _take_live(self, message: bytes) -> None:
+        self._hand_packets_over()
+        msg_type = message[1]
+        if msg_type == encode.MULTIPART_REPLY:
+            xid = int.from_bytes(message[4:8], "big")
+            self._account(xid, len(message), more=bool(message[11] & decode.MORE))
+        value = value_of(message)
+        if msg_type == encode.EXPERIMENTER or (value is None and msg_type in guard.WALKED):
+            guard.inside(message)
+        if isinstance(value, decode.PortStatus):
+            self._count_ports(value)
+        if value is not None:
+            self.listener.received(self, value)
+        if to_ryu.others_hear(self.ofp_brick, message) and not self._is_our_dump(message):
+            self._hand_to_ryu(message)
+
+    @staticmethod
+    def _is_our_dump(message: bytes) -> bool:
+        return message[1] == encode.MULTIPART_REPLY and message[4] == XID_BASE >> 24
+
+    def _account(self, xid: int, size_bytes: int, *, more: bool) -> None:
+        """Bound what a reply in parts has in all, and how many are begun."""
+        so_far = self._dumps.pop(xid, 0) + size_bytes + PART_BYTES
+        if not more:
+            return
+        if so_far > self._dump_max_bytes:
+            self._dump_max_bytes = DUMP_MAX_BYTES
+            if self._announced:
+                self._dump_max_bytes += self.listener.holds_bytes(self)
+            if so_far > self._dump_max_bytes:
+                raise Refused(f"a reply of more than {self._dump_max_bytes} bytes", "too_much")
+        if len(self._dumps) >= DUMPS_MAX:
+            raise Refused(f"more than {DUMPS_MAX} replies at a time", "too_much")
+        self._dumps[xid] = so_far
+
+    def _count_ports(self, status: decode.PortStatus) -> None:
+        number = status.port.number
+        if status.reason == _DELETED:
+            self._ports_here.pop(number, None)
+            return
+        self._ports_here[number] = status.port.name
+        if len(self._ports_here) > PORTS_MAX:
+            raise Refused(f"more than {PORTS_MAX} ports", "too_much")
 
     def _hand_to_ryu(self, message: bytes) -> None:
-        guard.check_for_ryu(message, handshake=self.state != MAIN_DISPATCHER)
-        version, msg_type, length, xid = ofproto_parser.header(message)
-        parsed = ofproto_parser.msg(self, version, msg_type, length, xid, message)
-        if not parsed:
-            return
-        event = ofp_event.ofp_msg_to_ev(parsed)
-        self.ofp_brick.send_event_to_observers(event, self.state)
-        for handler in self.ofp_brick.get_handlers(event):
-            if self.state in handler.callers[event.__class__].dispatchers:
-                handler(event)
+        """Tell Ryu and other apps; what Ryu cannot read ends a handshake, and is nothing else."""
+        try:
+            to_ryu.hand_over(self, message)
+        except to_ryu.Unreadable as error:
+            if self._phase is not Phase.LIVE:
+                raise Refused(str(error), "failed") from error
+            if not self._told_unreadable:
+                self._told_unreadable = True
+                LOG.warning("%s: %s; other apps do not hear of it", self, error)
 
 
-def _unsent(buffers: list[Buffer], sent_bytes: int) -> list[Buffer]:
-    """What is left of the buffers after so many bytes."""
-    for index, buffer in enumerate(buffers):
-        if sent_bytes < len(buffer):
-            return [memoryview(buffer)[sent_bytes:], *buffers[index + 1 :]]
-        sent_bytes -= len(buffer)
-    return []
+_HANDSHAKE: dict[int, Callable[[Connection, bytes], None]] = {
+    encode.HELLO: Connection._take_hello,
+    encode.ERROR: Connection._take_refusal,
+    encode.FEATURES_REPLY: Connection._take_features,
+    encode.MULTIPART_REPLY: Connection._take_ports,
+}
 
 
 def install(listener: Listener, switches: Acceptor) -> None:
     """Make every switch that connects to this Ryu process one of our connections."""
     Connection.listener = listener
+    Connection.complaints = switches.complaints
 
     def serve(socket: Any, address: Any, announced: Callable[[], None] = lambda: None) -> None:
         try:
@@ -480,8 +492,9 @@ def install(listener: Listener, switches: Acceptor) -> None:
         with contextlib.closing(connection):
             try:
                 connection.serve()
-            except Exception:
-                LOG.exception("%s: closed", connection)
+            except Exception as error:
+                line = f"{connection}: closed: {error!r}"
+                switches.complaints.tell("failed", address[0], line, logging.ERROR, trace=True)
 
     def server_loop(*_ports: Any) -> None:
         switches.serve_for_ever(serve)

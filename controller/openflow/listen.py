@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import logging
 import resource
 import socket as sockets
+import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import eventlet
 
+from controller.openflow.complaints import Complaints
 from topology.errors import VxlanError
 
 LOG = logging.getLogger("vxlan_l2.openflow")
@@ -21,8 +24,9 @@ LOG = logging.getLogger("vxlan_l2.openflow")
 BACKLOG = 1024
 HANDSHAKE_S = 15.0
 PAUSE_S = 0.2
-ARRIVALS_MAX = 256
-"""Connections that have not finished their handshake; fewer where few files may be open."""
+CONNECTIONS_MAX, PER_ADDRESS_MAX = 4096, 1024
+ARRIVALS_MAX = 2048
+"""Connections that have not finished their handshake; at most half of all."""
 
 Serve: TypeAlias = Callable[[Any, Any, Callable[[], None]], None]
 """Serves a socket from an address until it ends, and calls back when its handshake is done."""
@@ -53,13 +57,30 @@ def connections_max(most: int) -> int:
     return most if files == resource.RLIM_INFINITY else max(8, min(most, files // 4))
 
 
+def switches_max(most: int) -> int:
+    """So many switches, or half of the files that may be open where that is less."""
+    files, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if files == resource.RLIM_INFINITY else max(8, min(most, files // 2))
+
+
+def allow_files(connections: int) -> None:
+    """Have as many files as so many connections need, and REST, as far as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections * 4
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 class Patient:
     """A listening socket whose accept() outlives errors, such as running out of files.
 
     relieve is called at each error, and may make room.
     """
 
-    def __init__(self, socket: Any, relieve: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, socket: Any, relieve: Callable[[], object] = lambda: None) -> None:
         self._socket = socket
         self._relieve = relieve
         self._failed_s = float("-inf")
@@ -87,31 +108,94 @@ class Patient:
             eventlet.sleep(PAUSE_S)
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many connections there may be, and how many of one address (of one /64 over IPv6)."""
+
+    connections: int = CONNECTIONS_MAX
+    per_address: int = PER_ADDRESS_MAX
+
+
 @dataclass(eq=False)
-class _Arrival:
-    """A connection that has not finished its handshake."""
+class _Guest:
+    """A connection; an arrival until its handshake is done."""
 
     socket: Any
     address: Any
+    origin: str = field(init=False)  # who it is counted for
+
+    def __post_init__(self) -> None:
+        self.origin = _origin(str(self.address[0]))
 
     def hang_up(self) -> None:
         """Its greenlet notices, and closes it."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(sockets.SHUT_RDWR)
 
+    def turn_away(self) -> None:
+        """Close it at once, with nothing left to wait for (RST)."""
+        with contextlib.suppress(OSError):
+            reset = struct.pack("ii", 1, 0)
+            self.socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, reset)
+        self.socket.close()
+
+
+def _origin(host: str) -> str:
+    """The address, or the /64 that one host has all of (RFC 4291, 2.5.1)."""
+    host = host.removeprefix("::ffff:").partition("%")[0]
+    if ":" not in host:
+        return host
+    return str(ipaddress.IPv6Network((host, 64), strict=False))
+
+
+class _Book:
+    """Guests by whom they are counted for, the oldest first."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._of: dict[str, dict[_Guest, None]] = {}
+
+    def add(self, guest: _Guest) -> None:
+        self._of.setdefault(guest.origin, {})[guest] = None
+        self.count += 1
+
+    def discard(self, guest: _Guest) -> None:
+        there = self._of.get(guest.origin)
+        if there is None or guest not in there:
+            return
+        del there[guest]
+        self.count -= 1
+        if not there:
+            del self._of[guest.origin]
+
+    def count_of(self, origin: str) -> int:
+        return len(self._of.get(origin, ()))
+
+    def oldest_of(self, origin: str) -> _Guest | None:
+        return next(iter(self._of.get(origin, ())), None)
+
+    def busiest(self) -> str | None:
+        """Whose are the most."""
+        return max(self._of, key=self.count_of, default=None)
+
 
 class Acceptor:
     """Takes switches' connections, and sends those away that do not come to the point.
 
-    When there are too many of these, the oldest goes: a switch needs milliseconds.
+    A switch needs milliseconds for its handshake. When there are too many at it, whoever has the
+    most of them loses his oldest: nobody keeps others out. ``complaints`` hears of all of these.
     """
 
-    def __init__(self, socket: Any, tls: Any = None) -> None:
-        self._socket = Patient(socket, self._hang_up_oldest)
+    def __init__(self, socket: Any, tls: Any = None, limits: Limits | None = None) -> None:
+        self._socket = Patient(socket, self._make_room)
         self._tls = tls
-        self._arrivals: dict[_Arrival, None] = {}
-        self._arrivals_max = connections_max(ARRIVALS_MAX)
+        limits = limits or Limits()
+        self._open_max = switches_max(limits.connections)
+        self._per_address_max = limits.per_address
+        self._arrivals_max = max(4, min(ARRIVALS_MAX, self._open_max // 2))
+        self._open, self._arrivals = _Book(), _Book()
         self._serving = False
+        self.complaints = Complaints(LOG, time.monotonic, eventlet.spawn_after)
 
     @property
     def listening(self) -> bool:
@@ -123,45 +207,87 @@ class Acceptor:
         self._serving = True
         try:
             while True:
-                arrival = _Arrival(*self._socket.accept())
-                if len(self._arrivals) >= self._arrivals_max:
-                    self._hang_up_oldest()
-                self._arrivals[arrival] = None
-                eventlet.spawn_n(self._welcome, arrival, serve)
+                guest = _Guest(*self._socket.accept())
+                if self._has_room_for(guest):
+                    self._open.add(guest)
+                    self._arrivals.add(guest)
+                    eventlet.spawn_n(self._welcome, guest, serve)
+                else:
+                    guest.turn_away()
                 eventlet.sleep(0)  # those that were hung up on can close
         finally:
             self._serving = False
 
-    def _welcome(self, arrival: _Arrival, serve: Serve) -> None:
-        timer = eventlet.spawn_after(HANDSHAKE_S, self._too_slow, arrival)
+    def _has_room_for(self, guest: _Guest) -> bool:
+        """Whether a guest may stay, once those that are too many are gone."""
+        origin = guest.origin
+        if self._open.count_of(origin) >= self._per_address_max and not self._dismiss(origin):
+            self._complain(
+                guest,
+                "address_full",
+                f"it has {self._per_address_max} connections already"
+                " ([vxlan] connections_per_address_max)",
+            )
+            return False
+        if self._open.count >= self._open_max and not self._make_room():
+            self._complain(
+                guest,
+                "full",
+                f"there are {self._open_max} already ([vxlan] connections_max, and at most half"
+                " of the files that may be open)",
+            )
+            return False
+        if self._arrivals.count >= self._arrivals_max:
+            self._make_room()
+        return True
+
+    def _make_room(self) -> bool:
+        """Send somebody away whose handshake is not done, of whoever has the most of these."""
+        busiest = self._arrivals.busiest()
+        return busiest is not None and self._dismiss(busiest)
+
+    def _dismiss(self, origin: str) -> bool:
+        """Send the oldest away of those of one address whose handshake is not done."""
+        oldest = self._arrivals.oldest_of(origin)
+        if oldest is None:
+            return False
+        self._forget(oldest)
+        self._complain(oldest, "evicted", "too many have not finished their handshake")
+        oldest.hang_up()
+        return True
+
+    def _forget(self, guest: _Guest) -> None:
+        self._arrivals.discard(guest)
+        self._open.discard(guest)
+
+    def _complain(self, guest: _Guest, kind: str, why: str, level: int = logging.WARNING) -> None:
+        self.complaints.tell(
+            kind, guest.origin, f"connection from {guest.address[0]}: closed: {why}", level
+        )
+
+    def _welcome(self, guest: _Guest, serve: Serve) -> None:
+        timer = eventlet.spawn_after(HANDSHAKE_S, self._too_slow, guest)
 
         def finished() -> None:
             timer.cancel()
-            self._arrivals.pop(arrival, None)
+            self._arrivals.discard(guest)
 
         try:
             if self._tls is not None:
-                arrival.socket = self._tls.wrap_socket(
-                    arrival.socket, server_side=True, do_handshake_on_connect=False
+                guest.socket = self._tls.wrap_socket(
+                    guest.socket, server_side=True, do_handshake_on_connect=False
                 )
-                arrival.socket.do_handshake()
-            serve(arrival.socket, arrival.address, finished)
+                guest.socket.do_handshake()
+            serve(guest.socket, guest.address, finished)
         except OSError as error:
-            LOG.warning("connection from %s: closed: %s", arrival.address[0], error)
+            self._complain(guest, "broken", str(error))
         finally:
-            finished()
-            arrival.socket.close()
+            timer.cancel()
+            self._forget(guest)
+            guest.socket.close()
 
-    def _too_slow(self, arrival: _Arrival) -> None:
-        LOG.info(
-            "connection from %s: no OpenFlow handshake in %.0f s, closed",
-            arrival.address[0],
-            HANDSHAKE_S,
+    def _too_slow(self, guest: _Guest) -> None:
+        self._complain(
+            guest, "handshake", f"no OpenFlow handshake in {HANDSHAKE_S:.0f} s", logging.INFO
         )
-        arrival.hang_up()
-
-    def _hang_up_oldest(self) -> None:
-        oldest = next(iter(self._arrivals), None)
-        if oldest is not None:
-            del self._arrivals[oldest]
-            oldest.hang_up()
+        guest.hang_up()

@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeAlias
 
 from controller.flow import Field
 from controller.wire import lengths
-from controller.wire.lengths import Malformed as Malformed
+
+Malformed = lengths.Malformed
 
 FIELDS = {(field.oxm_class, field.number): field for field in Field}
 
@@ -320,9 +321,9 @@ def flow_updates(body: bytes) -> Iterator[FlowUpdate]:
         (reason, priority, idle_s, hard_s, match_len, table, cookie) = _FLOW_UPDATE.unpack_from(
             update, 4
         )
-        lengths.instructions(update, lengths.match(update, 24, len(update)), len(update))
-        if match_len != int.from_bytes(update[26:28], "big"):
+        if match_len < 4 or 24 + match_len > len(update) or update[26:28] != update[12:14]:
             raise Malformed("flow monitor: bad match")
+        lengths.instructions(update, lengths.match(update, 24, len(update)), len(update))
         rest = update[24:]
         head = _FLOW_STATS.pack(
             48 + len(rest), table, 0, 0, priority, idle_s, hard_s, 0, cookie, 0, 0

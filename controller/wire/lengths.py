@@ -19,7 +19,10 @@ Data: TypeAlias = bytes | memoryview
 _MATCH_TYPE_OXM = 1
 _EXPERIMENTER_CLASS = 0xFFFF
 _SET_FIELD, _EXPERIMENTER = 25, 0xFFFF
-_ACTION_BYTES = {0: 16, **dict.fromkeys((11, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26, 27), 8)}
+_ACTION_BYTES = {
+    0: 16,
+    **dict.fromkeys((11, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26, 27), 8),
+}
 """Actions of one size (7.2.5): Ryu steps by that size, whatever the action says of its length."""
 
 _INSTRUCTION_BYTES = {1: 8, 2: 24, 6: 8}
@@ -38,7 +41,7 @@ def match(data: Data, at: int, end: int) -> int:
     if end - at < 8:
         raise Malformed("match: cut short")
     kind, size = unpack_from("!HH", data, at)
-    after = at + size + -size % 8
+    after: int = at + size + -size % 8
     if kind != _MATCH_TYPE_OXM or size < 4 or after > end:
         raise Malformed(f"match: type {kind}, {size} bytes")
     oxms(data, at + 4, at + size)
@@ -54,7 +57,7 @@ def oxms(data: Data, at: int, end: int) -> None:
 def _oxm(data: Data, at: int, end: int) -> int:
     if end - at < 4:
         raise Malformed("OXM: cut short")
-    masked, size = data[at + 2] & 1, data[at + 3]
+    masked, size = int(data[at + 2]) & 1, int(data[at + 3])
     experimenter = data[at] << 8 | data[at + 1] == _EXPERIMENTER_CLASS
     head = 6 if experimenter else 0  # an id, and for ONF's a type
     if at + 4 + size > end or size - head < 1 + masked:

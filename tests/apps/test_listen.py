@@ -111,7 +111,7 @@ def test_too_many_at_the_door_send_the_oldest_away(monkeypatch):
 )
 def test_what_is_no_openflow_is_called_so(sent, reason):
     with pytest.raises(guard.Refused, match=reason):
-        guard.message_length(bytearray(sent), 0)
+        guard.check(bytearray(sent), 0, guard.Phase.HELLO)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_what_is_no_openflow_is_called_so(sent, reason):
 def test_a_switch_without_openflow_13_is_told_in_its_own_version(hello, spoken):
     message = bytes.fromhex(hello)
     with pytest.raises(guard.TooOld, match=f"speaks OpenFlow {spoken} and not 1.3") as refused:
-        guard.check_for_ryu(message, handshake=True)
+        guard.check_hello(message)
     answer = refused.value.answer()
     assert answer[:2] == bytes((min(message[0], 4), 1))
     assert int.from_bytes(answer[2:4], "big") == len(answer)
@@ -137,4 +137,4 @@ def test_a_switch_without_openflow_13_is_told_in_its_own_version(hello, spoken):
     "hello", ["0400000800000001", "0600000800000001", "060000100000000100010008 00000052"]
 )
 def test_openflow_13_among_others_will_do(hello):
-    guard.check_for_ryu(bytes.fromhex(hello), handshake=True)
+    guard.check_hello(bytes.fromhex(hello))
