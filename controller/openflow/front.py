@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import eventlet
 from eventlet.event import Event
-from eventlet.greenio import GreenSocket
 from eventlet.hubs import get_hub, trampoline
 from ryu.controller import controller as ryu_controller
 from ryu.controller import ofp_event
@@ -25,6 +24,7 @@ from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER
 from ryu.lib import hub
 from ryu.ofproto import ofproto_parser
 
+from controller.certificates import Certificate
 from controller.events import (
     BarrierAnswered,
     BundleCommitted,
@@ -33,8 +33,9 @@ from controller.events import (
     Message,
     MonitorPaused,
 )
-from controller.openflow import guard
+from controller.openflow import guard, identity
 from controller.openflow.listen import Acceptor
+from controller.openflow.tls import TlsSocket
 from controller.replica import XID_BASE
 from controller.tables import Buffer
 from controller.wire import decode, encode
@@ -44,7 +45,6 @@ from topology.types import VtepIp
 LOG = logging.getLogger("vxlan_l2.openflow")
 
 READ_BYTES = 256 * 1024
-WRITE_BYTES = 256 * 1024
 MORE_BYTES = 64 * 1024
 IOV_MAX = 1024
 MESSAGES_BEFORE_YIELD = 512
@@ -87,6 +87,8 @@ class Listener(Protocol):
 
     Packet-ins that arrive together are handed over together.
     """
+
+    def objection(self, connection: Connection) -> str | None: ...
 
     def connected(self, connection: Connection, ports: dict[int, str]) -> None: ...
 
@@ -156,6 +158,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         self._heard_s = time.monotonic()
         self._announced = False
         self._first_ports: dict[int, str] = {}
+        self.certificate: Certificate | None = None
         self.epoch = next(_EPOCHS)
         super().__init__(socket, address)
         with contextlib.suppress(OSError):
@@ -170,7 +173,8 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
     def target(self) -> str:
         """What the switch's set-controller names, as far as this end knows: its own address."""
         host, port = self.socket.getsockname()[:2]
-        return f"{'tcp' if self._is_plain else 'ssl'}:{str(host).removeprefix('::ffff:')}:{port}"
+        kind = "ssl" if isinstance(self.socket, TlsSocket) else "tcp"
+        return f"{kind}:{str(host).removeprefix('::ffff:')}:{port}"
 
     @property
     def controller_ip(self) -> int | None:
@@ -211,7 +215,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         self._awake = False
         if self._waiting is None:
             return  # the sender is at it
-        if self._is_plain and self.state != DEAD_DISPATCHER:
+        if self.state != DEAD_DISPATCHER:
             buffers = self._due()
             if not buffers:
                 return
@@ -242,11 +246,6 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             buffers += self.listener.pull(self)
         return buffers
 
-    @property
-    def _is_plain(self) -> bool:
-        """Whether the socket can be used as it is: TLS has its own buffers and rounds."""
-        return isinstance(self.socket, GreenSocket)
-
     def _send_loop(self) -> None:
         try:
             while self.state != DEAD_DISPATCHER:
@@ -264,11 +263,6 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             self._shut()
 
     def _write(self, buffers: list[Buffer]) -> None:
-        if not self._is_plain:
-            view = memoryview(b"".join(buffers))
-            for at in range(0, len(view), WRITE_BYTES):
-                self.socket.sendall(view[at : at + WRITE_BYTES])
-            return
         socket = self.socket.fd
         while buffers:
             try:
@@ -340,10 +334,6 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
 
     def _receive(self) -> bytes:
         """The next bytes; empty when the connection has ended."""
-        if not self._is_plain:
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    return bytes(self.socket.recv(READ_BYTES))
         socket = self.socket.fd
         while True:
             if not self._more_to_read:
@@ -404,9 +394,16 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             self._first_ports.update((port.number, port.name) for port in decode.ports(body))
         self._hand_to_ryu(message)
         if self.state == MAIN_DISPATCHER:
-            self._announced = True
-            self._on_announced()
-            self.listener.connected(self, self._first_ports)
+            self._admit()
+
+    def _admit(self) -> None:
+        """The handshake is done: this is a switch of ours, if it is who it says."""
+        objection = identity.check(self)
+        if objection is not None:
+            raise guard.Refused(objection)
+        self._announced = True
+        self._on_announced()
+        self.listener.connected(self, self._first_ports)
 
     def _take_live(self, msg_type: int, message: bytes) -> None:
         self._hand_packets_over()

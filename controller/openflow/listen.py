@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import eventlet
 
+from controller.openflow.tls import Tls
 from topology.errors import VxlanError
 
 LOG = logging.getLogger("vxlan_l2.openflow")
@@ -106,7 +107,7 @@ class Acceptor:
     When there are too many of these, the oldest goes: a switch needs milliseconds.
     """
 
-    def __init__(self, socket: Any, tls: Any = None) -> None:
+    def __init__(self, socket: Any, tls: Tls | None = None) -> None:
         self._socket = Patient(socket, self._hang_up_oldest)
         self._tls = tls
         self._arrivals: dict[_Arrival, None] = {}
@@ -141,10 +142,8 @@ class Acceptor:
 
         try:
             if self._tls is not None:
-                arrival.socket = self._tls.wrap_socket(
-                    arrival.socket, server_side=True, do_handshake_on_connect=False
-                )
-                arrival.socket.do_handshake()
+                arrival.socket = secured = self._tls.wrap(arrival.socket)
+                secured.do_handshake()
             serve(arrival.socket, arrival.address, finished)
         except OSError as error:
             LOG.warning("connection from %s: closed: %s", arrival.address[0], error)
