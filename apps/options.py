@@ -25,6 +25,12 @@ OPTIONS = [
     cfg.IntOpt("learn_timeout", default=300, min=3, max=65535, help="seconds a learned MAC lives"),
     cfg.IntOpt("learn_limit_host", default=2048, min=1, help="learned MACs kept of one host"),
     cfg.IntOpt("learn_limit_network", default=16384, min=1, help="learned MACs kept of a network"),
+    cfg.BoolOpt("hold_unknown", default=False, help="hold switches until they are declared"),
+    cfg.BoolOpt(
+        "bind_certificates",
+        default=False,
+        help="refuse switches whose certificate names no dpid and is not bound to one",
+    ),
     cfg.StrOpt("api_token", secret=True, help="bearer token that REST calls must present"),
     cfg.StrOpt("api_token_file", help="a file whose first line is that token"),
     cfg.BoolOpt("api_open", default=False, help="serve REST beyond loopback without a token"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import ssl
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,6 +28,7 @@ from controller.measures import Measures
 from controller.openflow import front
 from controller.openflow import listen as listening
 from controller.openflow.listen import Acceptor, listen
+from controller.openflow.tls import Tls
 from controller.runtime import Runtime
 from controller.service import About
 from controller.store.base import Store
@@ -48,21 +48,28 @@ def _version() -> str:
         return "unknown"
 
 
-def _tls() -> ssl.SSLContext | None:
+def _tls() -> Tls | None:
     """What switches connect with when the controller has a key and a certificate."""
-    if CONF.ctl_privkey is None and CONF.ctl_cert is None:
-        return None
-    if CONF.ctl_privkey is None or CONF.ctl_cert is None:
+    key, cert, ca = CONF.ctl_privkey, CONF.ctl_cert, CONF.ca_certs
+    if key is None and cert is None:
+        if ca is not None:
+            raise options.CannotStart(
+                "ca_certs is for TLS, and without ctl_privkey and ctl_cert switches would connect"
+                " without: set these too, or none of them"
+            )
+    elif key is None or cert is None:
         raise options.CannotStart("ctl_privkey and ctl_cert go together: set both, or neither")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(CONF.ctl_cert, CONF.ctl_privkey)
-        if CONF.ca_certs is not None:
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(CONF.ca_certs)
-    except OSError as error:
-        raise options.CannotStart(f"ctl_privkey, ctl_cert, ca_certs: {error}") from error
-    return context
+    if ca is None and CONF.vxlan.bind_certificates:
+        raise options.CannotStart(
+            "bind_certificates wants TLS with certificates of switches: set ca_certs, and"
+            " ctl_privkey and ctl_cert"
+        )
+    return None if key is None else Tls(key, cert, ca)
+
+
+def _how_secure(tls: Tls | None) -> str:
+    """What the log says of the OpenFlow port at start."""
+    return "no TLS: whoever reaches it may connect as any switch" if tls is None else str(tls)
 
 
 def _is_new(url: str) -> bool:
@@ -129,7 +136,13 @@ class VxlanL2(app_manager.RyuApp):
             listening.Limits(CONF.vxlan.connections_max, CONF.vxlan.connections_per_address_max),
         )
         limits = Limits(CONF.vxlan.learn_limit_host, CONF.vxlan.learn_limit_network)
-        settings = Settings(ports, CONF.vxlan.learn_timeout, limits)
+        settings = Settings(
+            ports,
+            CONF.vxlan.learn_timeout,
+            limits,
+            hold_unknown=CONF.vxlan.hold_unknown,
+            bind_certificates=CONF.vxlan.bind_certificates,
+        )
         about = About(_version(), _address(openflow), url)
         self._runtime = _Controller(store, settings, about, switches)
         self._runtime.start()
@@ -140,7 +153,9 @@ class VxlanL2(app_manager.RyuApp):
         content = "new, empty" if was_new else f"{_facts(self._runtime.topology)} facts"
         LOG.info("vxlan-l2 %s", _version())
         LOG.info("store: %s (%s)", store.describe(), content)
-        LOG.info("OpenFlow: %s%s", _address(openflow), "" if tls is None else " (TLS)")
+        LOG.info("OpenFlow: %s (%s)", _address(openflow), _how_secure(tls))
+        if tls is not None and not tls.asks:
+            LOG.warning("TLS without ca_certs: whoever reaches it may connect as any switch")
         wanted = "wants a token" if token else "no token: open to whoever reaches it"
         LOG.info("REST: http://%s (%s)", _address(web), wanted)
         self._notifier = Notifier()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from controller import frames, learning, probes
+from controller.admission import Admission
 from controller.adoption import Adoption
 from controller.audit import Findings
 from controller.bridges import Bridge, PortNames
@@ -78,6 +79,8 @@ class Settings:
     names: PortNames = field(default_factory=PortNames)
     learn_timeout_s: int = 300
     limits: Limits = field(default_factory=Limits)
+    hold_unknown: bool = False
+    bind_certificates: bool = False
 
 
 class Engine:
@@ -90,6 +93,9 @@ class Engine:
         self.topology = self._derivation.topology
         self.tables = self._derivation.tables
         self.replicas = self._derivation.replicas
+        self.admission = Admission(
+            self.topology, hold=settings.hold_unknown, bind=settings.bind_certificates
+        )
         self._prober = Prober(self.topology, self.replicas, secret)
         self.tunnels = self._prober.tunnels
         self.heard_at: dict[int, VtepIp] = {}  # the address that a host's tunnels end at, by probes
@@ -127,6 +133,8 @@ class Engine:
                 live = self.replicas.get(event.dpid)
                 if live is not None and live.epoch == event.epoch:
                     self._received(live, event, now_s)
+                elif live is None:
+                    self.admission.heard(event)
             case PacketsIn():
                 live = self.replicas.get(event.dpid)
                 if live is not None and live.epoch == event.epoch:
@@ -134,18 +142,22 @@ class Engine:
             case Committed():
                 for change in event.changes:
                     self._derivation.apply(self._with_sightings(change))
+                    if isinstance(change, Put) and isinstance(change.fact, Host):
+                        self._identify(change.fact.dpid, now_s)
             case Continue():
                 self._go_on(now_s)
             case Tick():
                 self._tick(now_s)
             case Connected():
-                self._connected(event, now_s)
+                if not self.admission.hold(event):
+                    self._connected(event, now_s)
             case Lost():
                 live = self.replicas.get(event.dpid)
                 if live is not None and live.epoch == event.epoch:
                     self._let_go(live)
                     self.tunnels.lost(event.dpid)
                     self.heard_at.pop(event.dpid, None)
+                self.admission.lost(event)
         self._derivation.spread(floods_of_all=isinstance(event, Tick | Committed))
         return self._hand_over()
 
@@ -168,6 +180,7 @@ class Engine:
         if former is not None:
             self._let_go(former)
         replica = Replica(event.epoch, event.peer, bridge, now_s, self._derivation.next_rev)
+        replica.certificate = event.certificate
         replica.ports = dict(event.ports)
         replica.returns = host.seen_address is not None or host.seen_vtep is not None
         self.replicas[event.dpid] = replica
@@ -180,6 +193,21 @@ class Engine:
         self._derivation.refresh_bridge(replica)
         self._prober.probe(replica, now_s)
         self._start_audit(replica, now_s)
+
+    def _identify(self, dpid: int, now_s: float) -> None:
+        """A host is declared, or otherwise than before: whoever is it now, or waits to be, may be
+        another one.
+        """
+        held = self.admission.release(dpid)
+        here = held or self.replicas.get(dpid)
+        if here is None:
+            return
+        objection = self.admission.objection(dpid, here.certificate)
+        if objection is not None:
+            self._effects.log.append(f"host {Dpid(dpid)}: connection closed: {objection}")
+            self._effects.close.add(dpid)
+        elif held is not None:
+            self._connected(held, now_s)
 
     def _let_go(self, replica: Replica) -> None:
         """A connection is over."""
@@ -253,7 +281,7 @@ class Engine:
             if change.kind is not Host or there is None or there.dpid not in self.replicas:
                 return change
             self._effects.remember.add(there.dpid)
-            return Put(replace(there, name=None, declared_vtep=None, declared_remotes=()))
+            return Put(there.undeclared())
         if isinstance(change.fact, Vip):
             vip = self.topology.vips.get(change.fact.key)
             return change if vip is None else Put(replace(change.fact, holder=vip.holder))

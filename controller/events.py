@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from controller.certificates import Certificate
 from controller.happenings import Happening
 from controller.wire.decode import FlowEntry, FlowRemoved, PacketIn, PortStatus, SwitchError
 from topology.model import Change, IpKey, MacKey
@@ -14,13 +15,17 @@ from topology.types import Location, VtepIp
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A switch finished its handshake; ``address`` is whence it connects, if that may be a VTEP."""
+    """A switch finished its handshake; ``address`` is whence it connects, if that may be a VTEP.
+
+    ``certificate`` is what it proved itself with, None where it did not.
+    """
 
     dpid: int
     epoch: int
     peer: str
     address: VtepIp | None
     ports: dict[int, str]
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from typing import TypeAlias
 
 from controller.audit import Audit, Findings
 from controller.bridges import METERS, Bridge, Egress, probe_flow
+from controller.certificates import Certificate
 from controller.events import DumpPart
 from controller.flow import Flow
 from controller.neighbours import nd_trial
@@ -120,6 +121,7 @@ class Replica:
         self.dpid = Dpid(bridge.dpid)
         self.epoch = epoch
         self.address = address
+        self.certificate: Certificate | None = None
         self.bridge = bridge
         self.egress = Egress({}, (), None)  # as derivation.py last saw it
         self.ports: dict[int, str] = {}

@@ -19,6 +19,7 @@ from eventlet.queue import LightQueue
 from eventlet.timeout import Timeout
 
 from controller import doctor, explain, flow_search, tunnel_views
+from controller.admission import why_held
 from controller.doctor import Evidence as Examined
 from controller.engine import Engine, Settings
 from controller.events import (
@@ -64,7 +65,8 @@ from controller.service import (
     WhyReport,
 )
 from controller.sessions import Sessions
-from controller.standing import host_status, standing
+from controller.sparing import Sparing
+from controller.standing import HELD, host_status, standing
 from controller.store.base import Store
 from controller.store.committer import Committer
 from controller.tables import Buffer
@@ -88,6 +90,8 @@ SENDERS_AT_ONCE = 20
 LOOK_MAX_S, LOOK_EVERY_S = 5.0, 0.05
 COUNT_TIMEOUT_S = 10.0
 FLOW_REPLY_BYTES = 1024
+HELD_TOLD_MAX = 20
+"""Switches that are held of which is told within a minute."""
 APPLY_TIMEOUT_S = 60.0
 """A write that takes longer to be applied everywhere is not watched any more."""
 
@@ -124,6 +128,7 @@ class Runtime:
         self._started_monotonic_s = time.monotonic()
         self.journal = Journal(secrets.token_hex(4))
         self._told: dict[int, _Told] = {}
+        self._held_told = Sparing(HELD_TOLD_MAX, per_s=60.0)
         self._announced: set[tuple[MacKey, Location]] = set()  # moves on their way to the store
         self._sessions = Sessions(self.now_s())
         self._store_trouble: str | None = None  # what the last write met
@@ -182,7 +187,11 @@ class Runtime:
         usage = self._store.usage()
         states = Counter(told.state for told in self._told.values())
         counts = HostCounts(
-            len(self.topology.hosts), len(self.engine.replicas), states["LIVE"], states["DEGRADED"]
+            len(self.topology.hosts),
+            len(self.engine.replicas),
+            states["LIVE"],
+            states["DEGRADED"],
+            len(self.engine.admission.held),
         )
         return Status(
             self._about,
@@ -249,6 +258,9 @@ class Runtime:
 
     def host_status(self, dpid: int) -> HostStatus:
         return host_status(self.engine, dpid)
+
+    def held(self) -> list[int]:
+        return sorted(self.engine.admission.held)
 
     def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
         replicas = self.engine.replicas
@@ -429,9 +441,11 @@ class Runtime:
 
     # Listener
 
+    def objection(self, connection: Connection) -> str | None:
+        return self.engine.admission.objection(int(connection.id), connection.certificate)
+
     def connected(self, connection: Connection, ports: dict[int, str]) -> None:
         dpid = int(connection.id)
-        self._measures.connects[dpid] += 1
         old = self._connections.get(dpid)
         self._connections[dpid] = connection
         if old is not None:
@@ -442,19 +456,35 @@ class Runtime:
                 old.peer,
             )
             old.close()
-        LOG.info("host %s connected from %s", connection.dpid_text, connection.peer)
+        if not self.engine.admission.is_to_be_held(dpid):
+            self._note_arrival(connection, None if old is None else old.address[0])
         self._target = connection.target
-        replaced = None if old is None else old.address[0]
-        self._sessions.came(dpid, connection.address[0], self.now_s(), replaced)
-        self._handle(Connected(dpid, connection.epoch, connection.peer, connection.vtep, ports))
+        self._handle(
+            Connected(
+                dpid,
+                connection.epoch,
+                connection.peer,
+                connection.vtep,
+                ports,
+                connection.certificate,
+            )
+        )
         self._tell_host(dpid)
+
+    def _note_arrival(self, connection: Connection, replaced: str | None = None) -> None:
+        """A host's session begins; nothing is noted of switches that are held: they may be many."""
+        dpid = int(connection.id)
+        self._measures.connects[dpid] += 1
+        LOG.info("host %s connected from %s", connection.dpid_text, connection.peer)
+        self._sessions.came(dpid, connection.address[0], self.now_s(), replaced)
 
     def lost(self, connection: Connection) -> None:
         dpid = int(connection.id)
         if self._connections.get(dpid) is connection:
             del self._connections[dpid]
             self._sessions.left(dpid, self.now_s())
-            LOG.warning("host %s is DISCONNECTED; it keeps its flows", connection.dpid_text)
+            if dpid not in self.engine.admission.held:
+                LOG.warning("host %s is DISCONNECTED; it keeps its flows", connection.dpid_text)
         self._handle(Lost(dpid, connection.epoch))
         self._tell_host(dpid)
 
@@ -575,6 +605,8 @@ class Runtime:
         for (kind, key), was in zip(keys, before, strict=True):
             now = self.topology.fact(kind, key)
             if kind is Host:
+                if was is None and key in self._connections and key in self.engine.replicas:
+                    self._note_arrival(self._connections[key])  # it was held
                 self._tell_host(cast(int, key))
             elif announced and isinstance(now, Vm):
                 news.changed(was, now, announced=(now.key, now.host) in announced)
@@ -604,6 +636,9 @@ class Runtime:
         """Log a host that became LIVE, or DEGRADED for a reason; an event for each change."""
         replica = self.engine.replicas.get(dpid)
         host = self.topology.hosts.get(dpid)
+        if host is None and dpid in self.engine.admission.held:
+            self._tell_held(dpid)
+            return
         if host is None:
             if self._told.pop(dpid, None) is not None:
                 self._publish_host(dpid, _Told("FORGOTTEN", None, None, None))
@@ -624,6 +659,16 @@ class Runtime:
         elif state == "DEGRADED":
             LOG.warning("host %s is DEGRADED: %s", Dpid(dpid), reason)
 
+    def _tell_held(self, dpid: int) -> None:
+        """Log a switch that is held, and tell of it; not of too many, which somebody may send."""
+        now_s = self.now_s()
+        if dpid in self._told or not self._held_told.take(now_s):
+            return
+        self._told[dpid] = _Told(HELD, why_held(dpid), None, None)
+        self._publish_host(dpid, self._told[dpid])
+        at = self.engine.admission.held[dpid].peer
+        LOG.warning("switch %s at %s is HELD: %s", Dpid(dpid), at, why_held(dpid))
+
     def _publish_host(self, dpid: int, told: _Told) -> None:
         self.happened(
             "host",
@@ -633,7 +678,7 @@ class Runtime:
                 "vtep": None if told.vtep is None else str(told.vtep),
                 "state": told.state,
                 "reason": told.reason,
-                "connected": dpid in self.engine.replicas,
+                "connected": dpid in self.engine.replicas or told.state == HELD,
             },
         )
 

@@ -11,7 +11,7 @@ from controller.ledger import Ledger
 from controller.measures import HostMeasures, Measures
 from topology.draft import Draft
 from topology.model import Change, Topology
-from topology.types import Dpid, Vni
+from topology.types import Dpid, Fingerprint, Vni
 
 T = TypeVar("T")
 
@@ -62,6 +62,8 @@ class HostStatus:
     flows: int
     nd_responder: str | None = None  # who answers neighbour solicitations: "switch", "controller"
     flow_monitor: bool = False  # whether its switch tells what others do to its flows
+    address: str | None = None  # whence it connects, "192.0.2.1:40000"
+    certificate: Fingerprint | None = None  # what its switch presented
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,12 +259,13 @@ class StoreUsage(NamedTuple):
 
 
 class HostCounts(NamedTuple):
-    """How many hosts are known, connected, LIVE, DEGRADED."""
+    """How many hosts are known, connected, LIVE, DEGRADED; and HELD, which are none of these."""
 
     total: int
     connected: int
     live: int
     degraded: int
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +343,10 @@ class Service(Protocol):
         ...
 
     def host_status(self, dpid: int) -> HostStatus: ...
+
+    def held(self) -> list[int]:
+        """The switches that are HELD, by dpid: connected, and no hosts until they are declared."""
+        ...
 
     def doctor(self, check: str | None = None) -> list[CheckResult]:
         """Look at everything, or at what one check is about; takes a second or some."""

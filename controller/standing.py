@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from controller.admission import why_held
+from controller.certificates import Certificate
 from controller.engine import Engine
 from controller.replica import Replica, State
 from controller.service import HostStatus, TunnelPort
 from topology.model import Host, Topology
+from topology.types import Fingerprint
+
+HELD = "HELD"
 
 
 def host_status(engine: Engine, dpid: int) -> HostStatus:
     """What the API shows of a host beside its facts."""
     replica = engine.replicas.get(dpid)
     if replica is None:
-        return HostStatus(False, "DISCONNECTED", None, (), 0)
+        held = engine.admission.held.get(dpid)
+        if held is None:
+            return HostStatus(False, "DISCONNECTED", None, (), 0)
+        certificate = _fingerprint(held.certificate)
+        return HostStatus(
+            True, HELD, why_held(dpid), (), 0, address=held.peer, certificate=certificate
+        )
     state, reason = standing(engine.topology, replica)
     host = engine.topology.hosts.get(dpid)
     ports = tuple(
         TunnelPort(port, name, _remote(host, name)) for port, name in replica.bridge.tunnel_ports
     )
     answers = "switch" if replica.bridge.nd else "controller"
-    monitor = bool(replica.watch.works)
-    return HostStatus(True, state, reason, ports, replica.desired_count(), answers, monitor)
+    return HostStatus(
+        True,
+        state,
+        reason,
+        ports,
+        replica.desired_count(),
+        answers,
+        bool(replica.watch.works),
+        replica.address,
+        _fingerprint(replica.certificate),
+    )
 
 
 def standing(topology: Topology, replica: Replica) -> tuple[str, str | None]:
@@ -28,6 +48,10 @@ def standing(topology: Topology, replica: Replica) -> tuple[str, str | None]:
     reason = _trouble(topology, replica)
     degraded = reason is not None and replica.state is State.LIVE
     return "DEGRADED" if degraded else str(replica.state), reason
+
+
+def _fingerprint(certificate: Certificate | None) -> Fingerprint | None:
+    return None if certificate is None else certificate.fingerprint
 
 
 def _remote(host: Host | None, port_name: str) -> str | None:

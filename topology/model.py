@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias
 
 from topology.errors import InvalidValue
 from topology.sorted_keys import GroupedKeys, SortedKeys
-from topology.types import Dpid, Foreign, Ip, Location, Mac, Subnet, Vlan, Vni, VtepIp
+from topology.types import Dpid, Fingerprint, Foreign, Ip, Location, Mac, Subnet, Vlan, Vni, VtepIp
 
 MacKey: TypeAlias = tuple[int, int]  # (vni, mac)
 IpKey: TypeAlias = tuple[int, int]  # (vni, ip)
@@ -67,6 +67,8 @@ class Host:
     controller knows every VTEP at once: the address its OpenFlow connection came from, and what
     probes through the tunnels told. Remotes map a tunnel port's name to the VTEP at its other end,
     or to "flow"; keyless are the ports that lost a VNI on the way: they carry network 0 only.
+    ``certificate`` is the only one that a switch may present to be this host; None: any that the
+    certificates' own names allow.
     """
 
     dpid: Dpid
@@ -77,6 +79,7 @@ class Host:
     declared_remotes: tuple[tuple[str, Remote], ...] = ()
     seen_remotes: tuple[tuple[str, Remote], ...] = ()
     seen_keyless: tuple[str, ...] = ()
+    certificate: Fingerprint | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -89,6 +92,10 @@ class Host:
     def vtep(self) -> VtepIp | None:
         """Where its tunnels end: as declared, else as probes saw it, else whence it connects."""
         return self.declared_vtep or self.seen_vtep or self.seen_address
+
+    def undeclared(self) -> Host:
+        """This host with nothing but what was seen of it."""
+        return replace(self, name=None, declared_vtep=None, declared_remotes=(), certificate=None)
 
     def remote_of(self, port_name: str) -> Remote | None:
         """The other end of a tunnel port, None while unknown."""

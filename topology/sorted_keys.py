@@ -113,3 +113,19 @@ class GroupedKeys:
             if len(found) == limit:
                 break
         return found
+
+
+class Joined(Listing[K]):
+    """Two listings that have no key in common, as one."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, *parts: Listing[K]) -> None:
+        self._parts: tuple[Listing[K], ...] = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def after(self, key: K | None, limit: int) -> list[K]:
+        """The first keys beyond this one, or of all; no more than ``limit``."""
+        return sorted(chain.from_iterable(part.after(key, limit) for part in self._parts))[:limit]

@@ -17,6 +17,7 @@ from topology.errors import InvalidValue
 
 _MAC = re.compile(r"[0-9a-fA-F]{2}([:-])[0-9a-fA-F]{2}(?:\1[0-9a-fA-F]{2}){4}")
 _DPID = re.compile(r"(?:0x)?[0-9a-fA-F]{1,16}")
+_FINGERPRINT = re.compile(r"sha256:[0-9a-fA-F]{64}")
 _V4_MAPPED = 0xFFFF << 32
 _AF_INET, _AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
 
@@ -116,6 +117,36 @@ class Dpid(_BoundedInt):
 
     def __str__(self) -> str:
         return f"{int(self):016x}"
+
+
+class Fingerprint(_BoundedInt):
+    """A certificate's name: the SHA-256 of its DER form; prints as ``sha256:`` and 64 digits."""
+
+    MAX = (1 << 256) - 1
+    WHAT = "a SHA-256 fingerprint"
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str, field: str = "certificate") -> Fingerprint:
+        """Read ``sha256:`` and 64 hex digits, as openssl prints them but for the colons."""
+        if not _FINGERPRINT.fullmatch(text):
+            raise InvalidValue(field, "is not sha256: and 64 hex digits")
+        return cls(int(text.removeprefix("sha256:"), 16))
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Fingerprint:
+        """The fingerprint of these 32 bytes, in network order."""
+        if len(packed) != 32:
+            raise InvalidValue("certificate", "a SHA-256 fingerprint is not 32 bytes")
+        return cls(int.from_bytes(packed, "big"))
+
+    @property
+    def packed(self) -> bytes:
+        """32 bytes, network order."""
+        return self.to_bytes(32, "big")
+
+    def __str__(self) -> str:
+        return f"sha256:{self.packed.hex()}"
 
 
 class Ip(_BoundedInt):

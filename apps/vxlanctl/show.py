@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 STYLES = {
     **dict.fromkeys(("LIVE", "ok", "up", "delivered", "yes", "add", "answer"), "green"),
-    **dict.fromkeys(("DEGRADED", "warning", "unknown", "change", "SYNCING", "AUDITING"), "yellow"),
+    **dict.fromkeys(
+        ("DEGRADED", "HELD", "warning", "unknown", "change", "SYNCING", "AUDITING"), "yellow"
+    ),
     **dict.fromkeys(("DISCONNECTED", "error", "down", "lost", "remove", "drop"), "red"),
     "move": "cyan",
     "move ": "cyan",

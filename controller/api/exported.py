@@ -31,7 +31,8 @@ def show_fact(fact: Fact) -> dict[str, object]:
             ports = [{"name": n, "remote": str(remote)} for n, remote in fact.declared_remotes]
             vtep = None if fact.declared_vtep is None else str(fact.declared_vtep)
             name = {"name": fact.name, "vtep": vtep, "tunnel_ports": ports}
-            return {"kind": "host", "dpid": str(fact.dpid), **name}
+            bound = None if fact.certificate is None else str(fact.certificate)
+            return {"kind": "host", "dpid": str(fact.dpid), **name, "certificate": bound}
         case Vtep():
             vnis = [int(vni) for vni in fact.vnis]
             more = {"name": fact.name, "vnis": vnis, "learning": fact.learning}

@@ -23,7 +23,7 @@ from controller.measures import Histogram
 from controller.service import Service
 
 P: Final = "vxlan_l2_"
-STATES: Final = ("LIVE", "DEGRADED", "SYNCING", "AUDITING", "WAITING", "DISCONNECTED")
+STATES: Final = ("LIVE", "DEGRADED", "SYNCING", "AUDITING", "WAITING", "DISCONNECTED", "HELD")
 BREATH: Final = 50
 """So many hosts or networks are looked at before others get a turn."""
 
@@ -119,6 +119,7 @@ def _hosts(service: Service, pause: Pause) -> Iterator[Metric]:
             columns["refused"].append((text, measured.refused))
             columns["audits"].append((text, measured.audits))
             columns["drifted"].append((text, measured.drifted))
+    states["HELD"] = len(service.held())
     yield info
     yield _gauges("hosts", "Hosts by state of their session", "state", states.items())
     yield _gauges("host_connected", "Whether a host is connected", "host", columns["connected"])

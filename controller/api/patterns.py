@@ -67,6 +67,7 @@ def _v6_prefixes() -> str:
 
 
 DPID: Final = "^[0-9a-fA-F]{16}$"
+FINGERPRINT: Final = "^sha256:[0-9a-fA-F]{64}$"
 COOKIE: Final = "^0x[0-9a-f]{16}$"
 MAC: Final = "^(?!00(:00){5}$)[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$"
 SHOWN_MAC: Final = "^[0-9a-f]{2}(:[0-9a-f]{2}){5}$"

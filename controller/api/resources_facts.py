@@ -219,7 +219,7 @@ class _Load:
         for dpid in self._gone(Host, wanted.hosts):
             host = draft.host(dpid)
             if host is not None:
-                draft.set_host(replace(host, name=None, declared_vtep=None, declared_remotes=()))
+                draft.set_host(host.undeclared())
 
     def _gone(self, kind: type[Fact], wanted: dict[K, tuple[int, B]]) -> list[K]:
         """What is there now, and not in the file."""
@@ -237,12 +237,7 @@ class _Load:
         for dpid, (index, host) in wanted.hosts.items():
             with at(index):
                 there = draft.host(dpid) or Host(host.dpid)
-                fact = replace(
-                    there,
-                    name=host.name,
-                    declared_vtep=host.vtep,
-                    declared_remotes=host.remotes(),
-                )
+                fact = host.declared(there)
                 draft.set_host(fact)
             self._tally.note(self._now.hosts.get(fact.dpid), fact)
         for index, body in wanted.networks.values():

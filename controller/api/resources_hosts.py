@@ -19,8 +19,9 @@ from controller.api.search import search_text
 from controller.api.shown import show_flow, show_host
 from controller.service import FlowQuestion, FlowView
 from topology.draft import Draft, Outcome
-from topology.errors import Conflict, NotFound
+from topology.errors import Conflict, InvalidValue, NotFound
 from topology.model import Host
+from topology.sorted_keys import Joined, SortedKeys
 from topology.types import Dpid
 
 _TABLE_QUERY: Final = Parameter(
@@ -36,21 +37,24 @@ _TABLE: Final = re.compile(r"0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-4]", re.AS
 
 @Described("hosts", shapes.Host, paged=1)
 def index(call: Call) -> Response:
-    """The hosts: connected, declared, or known from before."""
+    """The hosts: connected, declared, or known from before; and switches that are HELD."""
     call.allow_query("limit", "cursor")
     topology = call.service.topology
 
     def show(dpid: int) -> shapes.Host:
-        return _shown(call, topology.hosts[dpid])
+        return _shown(call, topology.hosts.get(dpid) or Host(Dpid(dpid)))
 
-    return page(call, topology.keys_of_hosts(), show, parts=1)
+    held = [dpid for dpid in call.service.held() if dpid not in topology.hosts]
+    known = topology.keys_of_hosts()
+    return page(call, Joined(known, SortedKeys(held)) if held else known, show, parts=1)
 
 
 @Described("hosts", shapes.Host)
 def show(call: Call) -> Response:
     """One host as it stands."""
     call.allow_query()
-    return answer(_shown(call, _named(call)))
+    held = _held(call)
+    return answer(_shown(call, _named(call) if held is None else Host(held)))
 
 
 @Described(
@@ -68,11 +72,9 @@ def put(call: Call) -> Response:
     dpid = _known_dpid(call) if named is None else named
     body = read(HostBody, call.body())
     agree("dpid", body.dpid, dpid, "host")
-    remotes = body.remotes()
 
     def plan(draft: Draft) -> tuple[Host, Outcome]:
-        there = draft.host(dpid) or Host(dpid)
-        host = replace(there, name=body.name, declared_vtep=body.vtep, declared_remotes=remotes)
+        host = body.declared(draft.host(dpid) or Host(dpid))
         return host, draft.set_host(host)
 
     (host, outcome), ticket = call.service.commit(plan)
@@ -149,9 +151,22 @@ def _shown(call: Call, host: Host) -> shapes.Host:
 def _named(call: Call) -> Host:
     ref = call.path["host"]
     host = call.service.topology.find_host(ref)
+    held = _held(call) if host is None else None
+    if held is not None:
+        reason = call.service.host_status(held).reason
+        raise NotFound(f"switch {held} is held: {reason}")
     if host is None:
         raise NotFound(f"no host has the dpid, name or VTEP address {ref!r}")
     return host
+
+
+def _held(call: Call) -> Dpid | None:
+    """The switch that the path means, if it is one that is held."""
+    try:
+        dpid = Dpid.parse(call.path["host"])
+    except InvalidValue:
+        return None
+    return dpid if dpid in call.service.held() else None
 
 
 def _known_dpid(call: Call) -> Dpid:

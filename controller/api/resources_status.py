@@ -37,6 +37,7 @@ def show(call: Call) -> Response:
             "connected": hosts.connected,
             "live": hosts.live,
             "degraded": hosts.degraded,
+            "held": hosts.held,
         },
         "networks": len(topology.networks),
         "vms": len(topology.vms),

@@ -21,6 +21,7 @@ from controller.api.patterns import V4_SUBNET
 from controller.api.problems import FieldError, invalid_fields
 from controller.api.values import (
     DpidText,
+    FingerprintText,
     HostNameText,
     HostRef,
     HostRefs,
@@ -39,7 +40,7 @@ from controller.api.values import (
 )
 from topology.draft import Draft
 from topology.errors import InvalidValue
-from topology.model import Mode, Network, Policy, Remote, Vip, Vm, Vtep
+from topology.model import Host, Mode, Network, Policy, Remote, Vip, Vm, Vtep
 from topology.types import Ip, Location, Mac, Vni, VtepIp
 
 M = TypeVar("M", bound=BaseModel)
@@ -85,7 +86,8 @@ class TunnelPortBody(_Body):
 class HostBody(_Body):
     """A host as declared; what is left out is observed instead.
 
-    Names and VTEPs are of one host each, and a port is named once.
+    Names and VTEPs are of one host each, and a port is named once. Only ``certificate`` stays as it
+    is where it is left out: who only gives a host another name must not open it to others.
     """
 
     dpid: DpidText | None = _IN_PATH
@@ -94,6 +96,20 @@ class HostBody(_Body):
     tunnel_ports: Annotated[
         list[TunnelPortBody], Field(json_schema_extra={"uniqueItems": True})
     ] = []
+    certificate: FingerprintText | None = Field(
+        None, description="the only one that its switch may present; null: any that names it"
+    )
+
+    def declared(self, there: Host) -> Host:
+        """That host as it is declared here; what was seen of it stays."""
+        bound = "certificate" in self.model_fields_set
+        return replace(
+            there,
+            name=self.name,
+            declared_vtep=self.vtep,
+            declared_remotes=self.remotes(),
+            certificate=self.certificate if bound else there.certificate,
+        )
 
     def remotes(self) -> tuple[tuple[str, Remote], ...]:
         """What is declared of the tunnel ports, by name; a name may be there once."""

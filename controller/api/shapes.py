@@ -11,12 +11,15 @@ from typing import Annotated, Final, Literal, NotRequired, TypeAlias
 from pydantic import Field, JsonValue
 from typing_extensions import TypedDict
 
-from controller.api.patterns import COOKIE, DPID, SHOWN_MAC
+from controller.api.patterns import COOKIE, DPID, FINGERPRINT, SHOWN_MAC
 from topology.model import LEASE_MAX_S, LEASE_MIN_S, MTU_MAX_BYTES, MTU_MIN_BYTES, Mode, Policy
 from topology.types import Vlan, Vni
 
 DpidShown: TypeAlias = Annotated[
     str, Field(pattern=DPID, description="16 hex digits", examples=["00006e12f4fd6949"])
+]
+FingerprintShown: TypeAlias = Annotated[
+    str, Field(pattern=FINGERPRINT, examples=["sha256:" + "5e" * 32])
 ]
 MacShown: TypeAlias = Annotated[str, Field(pattern=SHOWN_MAC, examples=["52:54:00:00:00:01"])]
 IpShown: TypeAlias = Annotated[str, Field(examples=["10.1.1.2", "fd00::2"])]
@@ -50,6 +53,7 @@ HOST_STATES: Final[list[JsonValue]] = [
     "SYNCING",
     "LIVE",
     "DEGRADED",
+    "HELD",
 ]
 
 
@@ -92,7 +96,24 @@ class Host(TypedDict):
     vtep: VtepShown | None
     connected: bool
     state: Annotated[str, Field(json_schema_extra={"enum": HOST_STATES})]
-    reason: Annotated[str | None, Field(description="what keeps a DEGRADED host from working")]
+    reason: Annotated[
+        str | None,
+        Field(description="what keeps a DEGRADED host from working, or a HELD one waits"),
+    ]
+    address: Annotated[
+        str | None,
+        Field(
+            description="whence its switch connects; null while not connected",
+            examples=["192.168.33.12:40000"],
+        ),
+    ]
+    certificate: Annotated[
+        FingerprintShown | None, Field(description="the only one that its switch may present")
+    ]
+    certificate_seen: Annotated[
+        FingerprintShown | None,
+        Field(description="what its switch presented; null over plain TCP, or not connected"),
+    ]
     tunnel_ports: list[TunnelPort]
     vms: Annotated[Count, Field(description="registered VMs on it")]
     flows: Annotated[Count, Field(description="flows that it should hold")]

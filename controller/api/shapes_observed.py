@@ -39,6 +39,7 @@ class HostCounts(TypedDict):
     connected: Count
     live: Count
     degraded: Count
+    held: Count
 
 
 class DriftCounts(TypedDict):

@@ -51,6 +51,9 @@ def show_host(host: Host, status: HostStatus, vms: int) -> shapes.Host:
         "connected": status.connected,
         "state": status.state,
         "reason": status.reason,
+        "address": status.address,
+        "certificate": None if host.certificate is None else str(host.certificate),
+        "certificate_seen": None if status.certificate is None else str(status.certificate),
         "tunnel_ports": [
             {"port": port.port, "name": port.name, "remote": port.remote}
             for port in status.tunnel_ports

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 from pydantic import GetPydanticSchema, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
-from controller.api.patterns import DPID, IP, IPV4, MAC, PRINTABLE, REMOTE, SUBNET
+from controller.api.patterns import DPID, FINGERPRINT, IP, IPV4, MAC, PRINTABLE, REMOTE, SUBNET
 from topology.errors import InvalidValue
 from topology.model import (
     LEASE_MAX_S,
@@ -20,7 +20,7 @@ from topology.model import (
     Remote,
     check_name,
 )
-from topology.types import Dpid, Ip, Mac, Subnet, Vlan, Vni, VtepIp, shared_vni
+from topology.types import Dpid, Fingerprint, Ip, Mac, Subnet, Vlan, Vni, VtepIp, shared_vni
 
 K = TypeVar("K", str, int)
 V = TypeVar("V")
@@ -120,6 +120,11 @@ DpidText: TypeAlias = Annotated[
     Dpid,
     _from_text(Dpid.parse),
     _schema(type="string", pattern=DPID, examples=["00006e12f4fd6949"]),
+]
+FingerprintText: TypeAlias = Annotated[
+    Fingerprint,
+    _from_text(Fingerprint.parse),
+    _schema(type="string", pattern=FINGERPRINT, examples=["sha256:" + "5e" * 32]),
 ]
 MacText: TypeAlias = Annotated[
     Mac,

@@ -17,19 +17,20 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import eventlet
-from eventlet.greenio import GreenSocket
 from eventlet.hubs import trampoline
 from ryu.controller import controller as ryu_controller
 from ryu.controller.handler import CONFIG_DISPATCHER, DEAD_DISPATCHER
 from ryu.lib import hub
 
+from controller.certificates import Certificate
 from controller.events import Message
-from controller.openflow import guard, to_ryu
+from controller.openflow import guard, identity, to_ryu
 from controller.openflow.admission import Seats
 from controller.openflow.complaints import Complaints
 from controller.openflow.guard import Phase, Refused
 from controller.openflow.listen import Acceptor
 from controller.openflow.sending import AWAKE, Sender
+from controller.openflow.tls import TlsSocket
 from controller.openflow.values import value_of
 from controller.replica import XID_BASE
 from controller.tables import Buffer
@@ -66,6 +67,8 @@ class Listener(Protocol):
 
     Packet-ins that arrive together are handed over together.
     """
+
+    def objection(self, connection: Connection) -> str | None: ...
 
     def connected(self, connection: Connection, ports: dict[int, str]) -> None: ...
 
@@ -105,6 +108,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         self._dumps: dict[int, int] = {}  # xid -> bytes of a reply that goes on
         self._dump_max_bytes = DUMP_MAX_BYTES
         self._told_unreadable = False
+        self.certificate: Certificate | None = None
         self.epoch = next(_EPOCHS)
         super().__init__(socket, address)
         with contextlib.suppress(OSError):
@@ -119,7 +123,8 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
     def target(self) -> str:
         """What the switch's set-controller names, as far as this end knows: its own address."""
         host, port = self.socket.getsockname()[:2]
-        return f"{'tcp' if self.is_plain else 'ssl'}:{str(host).removeprefix('::ffff:')}:{port}"
+        kind = "ssl" if isinstance(self.socket, TlsSocket) else "tcp"
+        return f"{kind}:{str(host).removeprefix('::ffff:')}:{port}"
 
     @property
     def controller_ip(self) -> int | None:
@@ -160,11 +165,6 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
     def pull(self) -> list[Buffer]:
         """What the listener has for this switch, now that there is room for it."""
         return self.listener.pull(self) if self._announced else []
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the socket can be used as it is: TLS has its own buffers and rounds."""
-        return isinstance(self.socket, GreenSocket)
 
     def _send_loop(self) -> None:
         self._sender.loop()
@@ -228,26 +228,28 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         """Whether it is over, or its other end has closed it meanwhile."""
         if self.is_over:
             return True
-        if not self.is_plain:
-            return False
+        plain = self.socket.plain if isinstance(self.socket, TlsSocket) else self.socket.fd
         try:
-            return not self.socket.fd.recv(1, sockets.MSG_PEEK | sockets.MSG_DONTWAIT)
+            return not plain.recv(1, sockets.MSG_PEEK | sockets.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except OSError:
             return True
 
-    def _admit(self) -> str | None:
-        """Why this switch, whose handshake is done, is not let in; None when it is."""
+    def _admit(self) -> None:
+        """Refused, unless this switch, whose handshake is done, is who it says, and alone."""
+        objection = identity.check(self)
+        if objection is not None:
+            raise Refused(objection, "identity")
         there = _SEATS.take(self)
-        if there is None:
-            return None
-        self.listener.duplicate(self, there)
-        return (
-            f"datapath id {self.dpid_text} is in use by {there.peer}, which answers; if these are"
-            " two bridges, give one of them another: ovs-vsctl set bridge br-tun"
-            " other_config:datapath-id=..."
-        )
+        if there is not None:
+            self.listener.duplicate(self, there)
+            raise Refused(
+                f"datapath id {self.dpid_text} is in use by {there.peer}, which answers; if these"
+                " are two bridges, give one of them another: ovs-vsctl set bridge br-tun"
+                " other_config:datapath-id=...",
+                "duplicate",
+            )
 
     # In
 
@@ -292,11 +294,6 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
 
     def _receive(self) -> bytes:
         """The next bytes; empty when the connection has ended."""
-        if not self.is_plain:
-            while not self.is_over:
-                with contextlib.suppress(TimeoutError):
-                    return bytes(self.socket.recv(READ_BYTES))
-            return b""
         socket = self.socket.fd
         while True:
             if not self._more_to_read:
@@ -396,9 +393,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         if more:
             self._hand_to_ryu(message)
             return
-        reason = self._admit()
-        if reason is not None:
-            raise Refused(reason, "duplicate")
+        self._admit()
         if self.has_gone():
             return
         self._hand_to_ryu(message)

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import eventlet
 
 from controller.openflow.complaints import Complaints
+from controller.openflow.tls import NotSecured, Tls
 from topology.errors import VxlanError
 
 LOG = logging.getLogger("vxlan_l2.openflow")
@@ -186,7 +187,7 @@ class Acceptor:
     most of them loses his oldest: nobody keeps others out. ``complaints`` hears of all of these.
     """
 
-    def __init__(self, socket: Any, tls: Any = None, limits: Limits | None = None) -> None:
+    def __init__(self, socket: Any, tls: Tls | None = None, limits: Limits | None = None) -> None:
         self._socket = Patient(socket, self._make_room)
         self._tls = tls
         limits = limits or Limits()
@@ -274,11 +275,11 @@ class Acceptor:
 
         try:
             if self._tls is not None:
-                guest.socket = self._tls.wrap_socket(
-                    guest.socket, server_side=True, do_handshake_on_connect=False
-                )
-                guest.socket.do_handshake()
+                guest.socket = secured = self._tls.wrap(guest.socket)
+                secured.do_handshake()
             serve(guest.socket, guest.address, finished)
+        except NotSecured as error:
+            self._complain(guest, "tls", str(error))
         except OSError as error:
             self._complain(guest, "broken", str(error))
         finally:

@@ -14,13 +14,11 @@ from typing import Any, Final, Protocol
 import eventlet
 from eventlet.event import Event
 from eventlet.hubs import get_hub, trampoline
-from eventlet.timeout import Timeout
 
 from controller.tables import Buffer
 
 LOG = logging.getLogger("vxlan_l2.openflow")
 
-WRITE_BYTES: Final = 256 * 1024
 MORE_BYTES: Final = 64 * 1024
 IOV_MAX: Final = 1024
 FLUSHES_AT_ONCE: Final = 64
@@ -50,9 +48,6 @@ class Owner(Protocol):
 
     @property
     def is_over(self) -> bool: ...
-
-    @property
-    def is_plain(self) -> bool: ...
 
     def pull(self) -> list[Buffer]: ...
 
@@ -171,7 +166,7 @@ class Sender:
         self._awake = False
         if self._waiting is None:
             return  # the loop is at it
-        if self._owner.is_plain and not self._owner.is_over:
+        if not self._owner.is_over:
             buffers = self._due()
             if not buffers:
                 return
@@ -215,9 +210,6 @@ class Sender:
     def _write(self, buffers: list[Buffer]) -> None:
         size = sum(map(len, buffers))
         deadline_s = time.monotonic() + STALLED_S + size / SLOWEST_BYTES_PER_S
-        if not self._owner.is_plain:
-            self._write_tls(memoryview(b"".join(buffers)), deadline_s)
-            return
         for at in range(0, len(buffers), IOV_MAX):
             self._write_part(buffers[at : at + IOV_MAX], deadline_s)
 
@@ -231,21 +223,14 @@ class Sender:
             except BlockingIOError:
                 # A timer may be over because this process stood still: once more, then.
                 if stalled or time.monotonic() > deadline_s:
-                    raise Stalled(_unread(sum(map(len, part)))) from None
+                    left = sum(map(len, part))
+                    raise Stalled(
+                        f"it does not read: {left} bytes could not be sent in time"
+                    ) from None
                 try:
                     trampoline(socket, write=True, timeout=STALLED_S, timeout_exc=TimeoutError)
                 except TimeoutError:
                     stalled = True
-
-    def _write_tls(self, view: memoryview, deadline_s: float) -> None:
-        for at in range(0, len(view), WRITE_BYTES):
-            left_s = max(STALLED_S, deadline_s - time.monotonic())
-            with Timeout(left_s, Stalled(_unread(len(view) - at))):
-                self._owner.socket.sendall(view[at : at + WRITE_BYTES])
-
-
-def _unread(left: int) -> str:
-    return f"it does not read: {left} bytes could not be sent in time"
 
 
 def unsent(buffers: list[Buffer], sent_bytes: int) -> list[Buffer]:

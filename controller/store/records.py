@@ -33,6 +33,7 @@ from topology.model import (
 )
 from topology.types import (
     Dpid,
+    Fingerprint,
     Foreign,
     Ip,
     Location,
@@ -145,6 +146,7 @@ _bytes: Final[Callable[[Fields, str], bytes]] = _taker(bytes)
 _list: Final[Callable[[Fields, str], list[object]]] = _taker(list)
 _number: Final[Callable[[Fields, str], int | None]] = _taker(int, type(None))
 _address: Final[Callable[[Fields, str], bytes | None]] = _taker(bytes, type(None))
+_digest: Final[Callable[[Fields, str], bytes | None]] = _taker(bytes, type(None))
 _dpid_or_address: Final[Callable[[Fields, str], int | bytes]] = _taker(int, bytes)
 
 
@@ -235,10 +237,17 @@ def _write_host(fact: Fact) -> Fields:
         "declared_remotes": _remotes_out(fact.declared_remotes),
         "seen_remotes": _remotes_out(fact.seen_remotes),
         "seen_keyless": list(fact.seen_keyless),
+        "certificate": None if fact.certificate is None else fact.certificate.packed,
     }
 
 
 def _read_host(fields: Fields) -> Host:
+    certificate = _digest(fields, "certificate")
+    bound = None if certificate is None else Fingerprint.unpack(certificate)
+    return replace(_read_host_2(fields), certificate=bound)
+
+
+def _read_host_2(fields: Fields) -> Host:
     keyless = _list(fields, "seen_keyless")
     if not all(isinstance(port, str) for port in keyless):
         raise TypeError("seen_keyless holds no names of ports")
@@ -412,7 +421,13 @@ def _key_in_network(size_bytes: int) -> Callable[[Key], bytes]:
 
 
 _KINDS: Final[Mapping[type[Fact], _Kind]] = {
-    Host: _Kind("host", _number_key(8), _write_host, 2, {1: _read_host_1, 2: _read_host}),
+    Host: _Kind(
+        "host",
+        _number_key(8),
+        _write_host,
+        3,
+        {1: _read_host_1, 2: _read_host_2, 3: _read_host},
+    ),
     Network: _Kind(
         "network", _number_key(3), _write_network, 2, {1: _read_network_1, 2: _read_network}
     ),

@@ -46,7 +46,7 @@ from tests.api import described
 from topology.draft import Draft
 from topology.errors import Conflict
 from topology.model import Change, Fact, LearnedMac, Put, Topology
-from topology.types import Dpid, Ip, Mac, Vni
+from topology.types import Dpid, Fingerprint, Ip, Mac, Vni
 
 T = TypeVar("T")
 
@@ -66,6 +66,7 @@ class PretendedFabric:
             self._topology.apply(Put(fact))
         self._committer: Committer[Ticket] = Committer(store, self._topology, self._apply)
         self.connected: set[int] = set()
+        self.held_dpids: set[int] = set()
         self.lagging: set[int] = set()
         self.is_ready = True
         self.commits = 0
@@ -160,7 +161,14 @@ class PretendedFabric:
         self.waits.append(timeout_s)
         return self.applied(ticket)
 
+    def held(self) -> list[int]:
+        return sorted(self.held_dpids)
+
     def host_status(self, dpid: int) -> HostStatus:
+        if dpid in self.held_dpids and dpid not in self._topology.hosts:
+            seen = Fingerprint(7)
+            why = "nobody declared it"
+            return HostStatus(True, "HELD", why, (), 0, address="10.0.0.9:4", certificate=seen)
         if dpid not in self.connected:
             return HostStatus(False, "DISCONNECTED", None, (), 0)
         ports = (TunnelPort(5, "vxlan0", "192.168.33.13"), TunnelPort(6, "vxlan1", None))

@@ -34,7 +34,8 @@ def loaded(client: Client, facts: list[dict], query: str = ""):
 def furnished(client: Client) -> Client:
     """Something of everything."""
     ports = [{"name": "vxlan0", "remote": "192.168.33.13"}, {"name": "vxlan1", "remote": "flow"}]
-    body = {"name": "hv-2", "vtep": "192.168.33.12", "tunnel_ports": ports}
+    pin = "sha256:" + "5e" * 32
+    body = {"name": "hv-2", "vtep": "192.168.33.12", "tunnel_ports": ports, "certificate": pin}
     assert client.put(f"/v1/hosts/{HV2}", body).status_int == 200
     network = {"name": "blue", "vlan": 10, "subnets": ["10.1.1.0/24"], "dhcp": True}
     assert client.put("/v1/networks/100", {**network, "hosts": ["hv-3"]}).status_int == 201

@@ -33,6 +33,9 @@ def test_list(client: Any, fabric: Any, vm: dict[str, Any]) -> None:
         "connected": True,
         "state": "LIVE",
         "reason": None,
+        "address": None,
+        "certificate": None,
+        "certificate_seen": None,
         "tunnel_ports": [
             {"port": 5, "name": "vxlan0", "remote": "192.168.33.13"},
             {"port": 6, "name": "vxlan1", "remote": None},
@@ -107,6 +110,10 @@ def test_put_replaces_what_was_declared_and_keeps_what_was_seen(client: Any, fab
         ("connected", {"connected": True}),
         ("dpid", {"dpid": HV2}),
         ("dpid", {"dpid": "x"}),
+        ("certificate", {"certificate": 7}),
+        ("certificate", {"certificate": "5e" * 32}),
+        ("certificate", {"certificate": "sha256:" + "5e" * 31}),
+        ("certificate", {"certificate": "sha1:" + "5e" * 20}),
         ("tunnel_ports", {"tunnel_ports": None}),
         ("tunnel_ports", {"tunnel_ports": [{"name": "a", "remote": "flow"}] * 2}),
         ("tunnel_ports[0]", {"tunnel_ports": ["vxlan0"]}),
@@ -194,6 +201,44 @@ def test_diff(client: Any, fabric: Any) -> None:
     assert found["in_sync"] is False
     assert found["extra"] == []
     assert found["missing"][0]["cookie"] == "0x5601000000000001"
+
+
+def test_a_certificate_stays_until_it_is_said_anew(client: Any, fabric: Any) -> None:
+    pin = "sha256:" + "5E" * 32
+    shown = client.put(f"/v1/hosts/{HV1}", {"name": "hv-1", "certificate": pin}).json_body
+    assert shown["certificate"] == pin.lower()
+    shown = client.put(f"/v1/hosts/{HV1}", {"name": "first"}).json_body
+    assert (shown["name"], shown["certificate"]) == ("first", pin.lower())
+    assert fabric.topology.hosts[0x11] in fabric.stored()
+    shown = client.put(f"/v1/hosts/{HV1}", {"name": "first", "certificate": None}).json_body
+    assert shown["certificate"] is None
+
+
+def test_held_switches_are_listed_among_the_hosts(client: Any, fabric: Any) -> None:
+    fabric.held_dpids = {0x5, 0x12, 0x99}  # 0x12 is declared by now, and being taken over
+    page = client.get("/v1/hosts").json_body
+    assert page["total"] == 5
+    assert [int(host["dpid"], 16) for host in page["items"]] == [0x5, 0x11, 0x12, 0x13, 0x99]
+    held = page["items"][0]
+    assert (held["state"], held["connected"], held["vtep"]) == ("HELD", True, None)
+    assert held["reason"] == "nobody declared it"
+    assert held["address"] == "10.0.0.9:4"
+    assert held["certificate_seen"] == "sha256:" + "07".rjust(64, "0")
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = client.get(f"/v1/hosts?limit=2{cursor and '&cursor='}{cursor}").json_body
+        seen += [int(host["dpid"], 16) for host in page["items"]]
+        cursor = page["next"]
+    assert seen == [0x5, 0x11, 0x12, 0x13, 0x99]
+    assert client.get("/v1/hosts/0000000000000099").json_body["state"] == "HELD"
+    for method, more in (("GET", "/flows"), ("GET", "/diff"), ("DELETE", "")):
+        refused = client(method, f"/v1/hosts/0000000000000099{more}")
+        assert refused.status_int == 404
+        assert "is held: nobody declared it" in refused.json_body["detail"]
+    answer = client.post("/v1/vms", {"mac": MAC1, "host": "0000000000000099"})
+    assert "declare it with PUT" in _errors(answer)["host"]
+    fabric.held_dpids = {0x5, 0x99}
+    assert 'vxlan_l2_hosts{state="HELD"} 2.0' in client.get("/metrics").text
 
 
 def test_dpid_0_is_a_host_like_any_other(client: Any) -> None:

@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
 from controller.bridges import METERS
+from controller.certificates import Certificate
 from controller.engine import Engine, Settings
 from controller.events import (
     Committed,
@@ -196,7 +197,9 @@ class FakeFabric(Voices):
     def connected(self) -> set[int]:
         return set(self._connected)
 
-    def connect(self, dpid: int, address: int | None = None) -> None:
+    def connect(
+        self, dpid: int, address: int | None = None, certificate: Certificate | None = None
+    ) -> None:
         """The switch connects, from its VTEP unless told otherwise."""
         switch = self.switches[dpid]
         self.disconnect(dpid, tell=False)
@@ -204,7 +207,8 @@ class FakeFabric(Voices):
         self._connected[dpid] = epoch
         self._down[dpid], self._up[dpid] = deque(), deque()
         seen = VtepIp(switch.vtep if address is None else address)
-        self._handle(Connected(dpid, epoch, f"{seen}:40000", seen, dict(switch.ports)))
+        ports = dict(switch.ports)
+        self._handle(Connected(dpid, epoch, f"{seen}:40000", seen, ports, certificate))
 
     def connect_all(self) -> FakeFabric:
         """Every host connects; then three seconds pass: probes and the first audits are over."""

@@ -9,7 +9,7 @@ import pytest
 
 from controller.store.sqlite import SqliteStore
 from topology.model import Fact, Host, Network, Vip, Vm, Vtep
-from topology.types import Dpid, Ip, Mac, Subnet, Vlan, Vni, VtepIp
+from topology.types import Dpid, Fingerprint, Ip, Mac, Subnet, Vlan, Vni, VtepIp
 
 
 @pytest.fixture
@@ -49,6 +49,7 @@ def facts() -> list[Fact]:
             seen_vtep=VtepIp.parse("192.168.33.12"),
             seen_remotes=(("vxlan0", VtepIp.parse("192.168.33.11")),),
             seen_keyless=("vxlan0",),
+            certificate=Fingerprint(2**256 - 2),
         ),
     ]
     networks = [

@@ -45,6 +45,14 @@ RELEASE_0_1: dict[tuple[str, str], str] = {
         "00000000000000000002a46e616d65a57765622d31a7726573706f6e64c3"
     ),
 }
+# Of the versions in between, where a later one has other fields.
+IN_BETWEEN: dict[tuple[str, str], str] = {
+    ("host", "0000000000000001"): (
+        "920288a46470696401a46e616d65a468762d31ad6465636c617265645f76746570c404c0a8210bac7365656e5f"
+        "61646472657373c0a97365656e5f76746570c0b06465636c617265645f72656d6f7465739192a676786c616e30"
+        "a4666c6f77ac7365656e5f72656d6f74657390ac7365656e5f6b65796c65737391a676786c616e31"
+    ),
+}
 FACTS: list[Fact] = [
     Host(
         Dpid(1),
@@ -71,7 +79,7 @@ FACTS: list[Fact] = [
 ]
 
 
-def _write_release_0_1(path: Path) -> None:
+def _write_release_0_1(path: Path, records: dict[tuple[str, str], str] = RELEASE_0_1) -> None:
     """What that release left behind: schema version 1."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode = WAL")
@@ -79,7 +87,7 @@ def _write_release_0_1(path: Path) -> None:
         for statement in schema.MIGRATIONS[0]:
             db.execute(statement)
         db.execute("PRAGMA user_version = 1")
-        for (kind, key), value in RELEASE_0_1.items():
+        for (kind, key), value in records.items():
             record = Record(kind, bytes.fromhex(key), bytes.fromhex(value))
             row = (kind, record.key, record.value, schema.crc_of(record))
             db.execute("INSERT INTO facts (kind, key, value, crc) VALUES (?, ?, ?, ?)", row)
@@ -93,6 +101,14 @@ def test_every_fact_of_release_0_1_is_kept(path: Path, open_store: Open) -> None
     assert store.load() == FACTS
     store.close()
     assert open_store().load() == FACTS
+
+
+def test_records_of_the_versions_in_between_are_kept(path: Path, open_store: Open) -> None:
+    _write_release_0_1(path, RELEASE_0_1 | IN_BETWEEN)
+    host = FACTS[0]
+    assert isinstance(host, Host)
+
+    assert open_store().load() == [replace(host, seen_keyless=("vxlan1",)), *FACTS[1:]]
 
 
 def test_old_facts_are_changed_beside_new_ones(path: Path, open_store: Open) -> None:

@@ -189,6 +189,8 @@ def _fields(fact: Fact) -> dict[str, object]:
         (Network(Vni(7)), "gateway", b"12345"),
         (Host(Dpid(7)), "seen_keyless", [b"vxlan0"]),
         (Host(Dpid(7)), "seen_keyless", None),
+        (Host(Dpid(7)), "certificate", b"7" * 31),
+        (Host(Dpid(7)), "certificate", "7" * 32),
         (Vip(Vni(7), Ip.v4(9), (Mac(1),)), "macs", []),
         (Vip(Vni(7), Ip.v4(9), (Mac(1),)), "macs", [b"1"]),
         (Vip(Vni(7), Ip.v4(9), (Mac(1),)), "holder", 1),

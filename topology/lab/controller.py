@@ -16,13 +16,15 @@ from topology.lab.rest import RestClient
 
 _ROOT = Path(__file__).resolve().parents[2]
 _APP = _ROOT / "apps" / "vxlan_l2.py"
+_TLS = ("ctl_privkey", "ctl_cert", "ca_certs")
 
 
 class Controller:
     """`ryu-manager apps/vxlan_l2.py`, listening for switches on `ip`, for REST on loopback.
 
     directory: where its store and log are; both outlive kill() and start(), as the ports do.
-    options: of the group [vxlan], such as {"learn_timeout": 6}.
+    options: of the group [vxlan], such as {"learn_timeout": 6}; and of Ryu's, ctl_privkey, ctl_cert
+    and ca_certs, with which it is TLS that it listens for.
     """
 
     def __init__(
@@ -37,16 +39,19 @@ class Controller:
         self.ip = ip
         self.openflow_port = free_port(ip)
         rest_port = free_port("127.0.0.1")
-        self.target = f"tcp:{ip}:{self.openflow_port}"
+        values = {"store": f"sqlite://{self.store}", **(options or {})}
+        tls = {name: values.pop(name) for name in _TLS if name in values}
+        self.target = f"{'ssl' if tls else 'tcp'}:{ip}:{self.openflow_port}"
         self.rest = RestClient(f"http://127.0.0.1:{rest_port}")
         self._processes = processes
         self._child: subprocess.Popen[bytes] | None = None
         # Beside the interpreter, where `make install` puts it; not resolved: that is the venv.
         self._argv = [str(Path(sys.executable).parent / "ryu-manager")]
-        self._argv += [f"--ofp-listen-host={ip}", f"--ofp-tcp-listen-port={self.openflow_port}"]
+        self._argv += [f"--ofp-listen-host={ip}"]
+        self._argv += [f"--ofp-{'ssl' if tls else 'tcp'}-listen-port={self.openflow_port}"]
         self._argv += [f"--wsapi-port={rest_port}", str(_APP)]
-        values = {"store": f"sqlite://{self.store}", **(options or {})}
         self._env = {f"OS_VXLAN__{name.upper()}": str(value) for name, value in values.items()}
+        self._env |= {f"OS_DEFAULT__{name.upper()}": str(value) for name, value in tls.items()}
 
     @property
     def pid(self) -> int | None:

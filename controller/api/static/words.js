@@ -43,6 +43,7 @@ const STATES = {
   LIVE: ["ok", "live"],
   DEGRADED: ["warning", "degraded"],
   DISCONNECTED: ["error", "disconnected"],
+  HELD: ["warning", "held"],
   WAITING: ["busy", "waiting"],
   AUDITING: ["busy", "auditing"],
   SYNCING: ["busy", "syncing"],
