@@ -96,6 +96,8 @@ class Listener(Protocol):
 
     def refused(self, connection: Connection, reason: str) -> None: ...
 
+    def turned_away(self, address: str, reason: str) -> None: ...
+
     def received(self, connection: Connection, message: Message) -> None: ...
 
     def packets_in(self, connection: Connection, packets: list[decode.PacketIn]) -> None: ...
@@ -468,6 +470,7 @@ def _unsent(buffers: list[Buffer], sent_bytes: int) -> list[Buffer]:
 def install(listener: Listener, switches: Acceptor) -> None:
     """Make every switch that connects to this Ryu process one of our connections."""
     Connection.listener = listener
+    switches.turned_away = listener.turned_away
 
     def serve(socket: Any, address: Any, announced: Callable[[], None] = lambda: None) -> None:
         try:

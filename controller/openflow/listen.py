@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import eventlet
 
-from controller.openflow.tls import Tls
+from controller.openflow.tls import NotSecured, Tls
 from topology.errors import VxlanError
 
 LOG = logging.getLogger("vxlan_l2.openflow")
@@ -113,6 +113,7 @@ class Acceptor:
         self._arrivals: dict[_Arrival, None] = {}
         self._arrivals_max = connections_max(ARRIVALS_MAX)
         self._serving = False
+        self.turned_away: Callable[[str, str], None] = lambda _address, _reason: None
 
     @property
     def listening(self) -> bool:
@@ -145,6 +146,9 @@ class Acceptor:
                 arrival.socket = secured = self._tls.wrap(arrival.socket)
                 secured.do_handshake()
             serve(arrival.socket, arrival.address, finished)
+        except NotSecured as error:
+            LOG.warning("connection from %s: closed: %s", arrival.address[0], error)
+            self.turned_away(str(arrival.address[0]), str(error))
         except OSError as error:
             LOG.warning("connection from %s: closed: %s", arrival.address[0], error)
         finally:
