@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from controller import frames, learning, probes
-from controller.admission import Admission
 from controller.adoption import Adoption
 from controller.audit import Findings
 from controller.bridges import Bridge, PortNames
@@ -37,6 +36,7 @@ from controller.events import (
 from controller.examiner import Examiner
 from controller.forecast import forecast
 from controller.happenings import Happening
+from controller.identities import Identities
 from controller.inquiries import Inquiries
 from controller.learning import Limits
 from controller.packets import PacketIns
@@ -93,7 +93,7 @@ class Engine:
         self.topology = self._derivation.topology
         self.tables = self._derivation.tables
         self.replicas = self._derivation.replicas
-        self.admission = Admission(
+        self.identities = Identities(
             self.topology, hold=settings.hold_unknown, bind=settings.bind_certificates
         )
         self._prober = Prober(self.topology, self.replicas, secret)
@@ -134,7 +134,7 @@ class Engine:
                 if live is not None and live.epoch == event.epoch:
                     self._received(live, event, now_s)
                 elif live is None:
-                    self.admission.heard(event)
+                    self.identities.heard(event)
             case PacketsIn():
                 live = self.replicas.get(event.dpid)
                 if live is not None and live.epoch == event.epoch:
@@ -149,7 +149,7 @@ class Engine:
             case Tick():
                 self._tick(now_s)
             case Connected():
-                if not self.admission.hold(event):
+                if not self.identities.hold(event):
                     self._connected(event, now_s)
             case Lost():
                 live = self.replicas.get(event.dpid)
@@ -157,7 +157,7 @@ class Engine:
                     self._let_go(live)
                     self.tunnels.lost(event.dpid)
                     self.heard_at.pop(event.dpid, None)
-                self.admission.lost(event)
+                self.identities.lost(event)
         self._derivation.spread(floods_of_all=isinstance(event, Tick | Committed))
         return self._hand_over()
 
@@ -198,11 +198,11 @@ class Engine:
         """A host is declared, or otherwise than before: whoever is it now, or waits to be, may be
         another one.
         """
-        held = self.admission.release(dpid)
+        held = self.identities.release(dpid)
         here = held or self.replicas.get(dpid)
         if here is None:
             return
-        objection = self.admission.objection(dpid, here.certificate)
+        objection = self.identities.objection(dpid, here.certificate)
         if objection is not None:
             self._effects.log.append(f"host {Dpid(dpid)}: connection closed: {objection}")
             self._effects.close.add(dpid)

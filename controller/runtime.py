@@ -19,7 +19,6 @@ from eventlet.queue import LightQueue
 from eventlet.timeout import Timeout
 
 from controller import doctor, explain, flow_search, tunnel_views
-from controller.admission import why_held
 from controller.doctor import Evidence as Examined
 from controller.engine import Engine, Settings
 from controller.events import (
@@ -37,6 +36,7 @@ from controller.events import (
 )
 from controller.happenings import Happening
 from controller.heap import Heap
+from controller.identities import why_held
 from controller.inspector import Inspector
 from controller.journal import Journal
 from controller.ledger import Ledger
@@ -191,7 +191,7 @@ class Runtime:
             len(self.engine.replicas),
             states["LIVE"],
             states["DEGRADED"],
-            len(self.engine.admission.held),
+            len(self.engine.identities.held),
         )
         return Status(
             self._about,
@@ -260,7 +260,7 @@ class Runtime:
         return host_status(self.engine, dpid)
 
     def held(self) -> list[int]:
-        return sorted(self.engine.admission.held)
+        return sorted(self.engine.identities.held)
 
     def tunnels(self, dpid: int | None = None) -> list[TunnelStatus]:
         replicas = self.engine.replicas
@@ -442,7 +442,7 @@ class Runtime:
     # Listener
 
     def objection(self, connection: Connection) -> str | None:
-        return self.engine.admission.objection(int(connection.id), connection.certificate)
+        return self.engine.identities.objection(int(connection.id), connection.certificate)
 
     def connected(self, connection: Connection, ports: dict[int, str]) -> None:
         dpid = int(connection.id)
@@ -456,7 +456,7 @@ class Runtime:
                 old.peer,
             )
             old.close()
-        if not self.engine.admission.is_to_be_held(dpid):
+        if not self.engine.identities.is_to_be_held(dpid):
             self._note_arrival(connection, None if old is None else old.address[0])
         self._target = connection.target
         self._handle(
@@ -483,13 +483,16 @@ class Runtime:
         if self._connections.get(dpid) is connection:
             del self._connections[dpid]
             self._sessions.left(dpid, self.now_s())
-            if dpid not in self.engine.admission.held:
+            if dpid not in self.engine.identities.held:
                 LOG.warning("host %s is DISCONNECTED; it keeps its flows", connection.dpid_text)
         self._handle(Lost(dpid, connection.epoch))
         self._tell_host(dpid)
 
     def refused(self, connection: Connection, reason: str) -> None:
-        self._sessions.refuse(connection.address[0], reason, self.now_s())
+        self.turned_away(connection.address[0], reason)
+
+    def turned_away(self, address: str, reason: str) -> None:
+        self._sessions.refuse(address, reason, self.now_s())
 
     def duplicate(self, connection: Connection, there: Connection) -> None:
         """A connection wants to be a switch that is there, and answers."""
@@ -636,7 +639,7 @@ class Runtime:
         """Log a host that became LIVE, or DEGRADED for a reason; an event for each change."""
         replica = self.engine.replicas.get(dpid)
         host = self.topology.hosts.get(dpid)
-        if host is None and dpid in self.engine.admission.held:
+        if host is None and dpid in self.engine.identities.held:
             self._tell_held(dpid)
             return
         if host is None:
@@ -666,7 +669,7 @@ class Runtime:
             return
         self._told[dpid] = _Told(HELD, why_held(dpid), None, None)
         self._publish_host(dpid, self._told[dpid])
-        at = self.engine.admission.held[dpid].peer
+        at = self.engine.identities.held[dpid].peer
         LOG.warning("switch %s at %s is HELD: %s", Dpid(dpid), at, why_held(dpid))
 
     def _publish_host(self, dpid: int, told: _Told) -> None:

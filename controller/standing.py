@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from controller.admission import why_held
 from controller.certificates import Certificate
 from controller.engine import Engine
+from controller.identities import why_held
 from controller.replica import Replica, State
 from controller.service import HostStatus, TunnelPort
 from topology.model import Host, Topology
@@ -17,7 +17,7 @@ def host_status(engine: Engine, dpid: int) -> HostStatus:
     """What the API shows of a host beside its facts."""
     replica = engine.replicas.get(dpid)
     if replica is None:
-        held = engine.admission.held.get(dpid)
+        held = engine.identities.held.get(dpid)
         if held is None:
             return HostStatus(False, "DISCONNECTED", None, (), 0)
         certificate = _fingerprint(held.certificate)

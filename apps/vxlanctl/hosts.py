@@ -86,6 +86,7 @@ def show(host: HostArgument) -> None:
         "vxlanctl host declare 00006e12f4fd6949 --name compute-1",
         "vxlanctl host declare compute-1 --vtep 192.168.33.12",
         "vxlanctl host declare compute-1 --tunnel-port vxlan0=flow",
+        "vxlanctl host declare compute-1 --certificate seen",
     ],
 )
 def declare(
@@ -96,11 +97,19 @@ def declare(
         list[str] | None,
         typer.Option(metavar="NAME=REMOTE", help="Where a port leads: an address, or flow."),
     ] = None,
+    certificate: Annotated[
+        str | None,
+        typer.Option(
+            help="The only one that it may present: sha256:..., or 'seen', what it presents now;"
+            " '' for any that names it."
+        ),
+    ] = None,
     wait: Wait = None,
 ) -> int:
     """Declare a host before it connects, or correct what was observed of it.
 
-    The name stays unless another is said; what else is left out is observed again.
+    The name and the certificate stay unless others are said; what else is left out is observed
+    again.
     """
     body: Json = {}
     known = name if name is not None else _name_of(host)
@@ -110,6 +119,8 @@ def declare(
         body["vtep"] = vtep
     if tunnel_port:
         body["tunnel_ports"] = [_tunnel_port(text) for text in tunnel_port]
+    if certificate is not None:
+        body["certificate"] = _seen(host) if certificate == "seen" else certificate or None
     with hinting(host, known_hosts):
         answer = write("PUT", path_of("hosts", host), body, wait=wait)
     return report(f"host {answer.get('name') or answer.get('dpid')} is declared", answer, wait)
@@ -122,6 +133,14 @@ def _name_of(host: str) -> str | None:
     except Refused:
         return None
     return None if name is None else str(name)
+
+
+def _seen(host: str) -> str:
+    """The certificate that a host's switch presents now."""
+    seen = _get(host).get("certificate_seen")
+    if seen is None:
+        raise WrongUsage(f"{host} presents no certificate now; say which one: sha256:...")
+    return str(seen)
 
 
 def _tunnel_port(text: str) -> Json:

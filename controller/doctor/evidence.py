@@ -77,6 +77,7 @@ class Evidence:
     learn_limits: tuple[int, int]  # of a host, of a network
     target: str
     now_s: float
+    held: tuple[tuple[Dpid, str], ...] = ()  # switches that are HELD, and whence they connect
 
     @property
     def connected(self) -> list[HostEvidence]:

@@ -12,6 +12,7 @@ from controller.replica import Replica
 from controller.service import TunnelStatus
 from controller.sessions import Sessions
 from topology.model import Host
+from topology.types import Dpid
 
 
 def gather(
@@ -44,6 +45,7 @@ def gather(
         (settings.limits.per_place, settings.limits.per_network),
         target,
         now_s,
+        tuple((Dpid(dpid), held.peer) for dpid, held in sorted(engine.identities.held.items())),
     )
 
 

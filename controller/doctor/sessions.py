@@ -85,6 +85,18 @@ def clashing(clashes: Iterable[tuple[float, str, str]], since_s: float) -> tuple
     return None
 
 
+@named("host-held")
+def host_held(evidence: Evidence) -> Findings:
+    """No switch waits to be declared."""
+    for dpid, address in evidence.held:
+        yield warning(
+            str(dpid),
+            f"switch {dpid} at {address} is held: it gets no flows, and keeps those it has",
+            "nobody declared it, and hold_unknown is set",
+            f"vxlanctl host declare {dpid}",
+        )
+
+
 @named("openflow-refused")
 def openflow_refused(evidence: Evidence) -> Findings:
     """No connection to the OpenFlow port was refused in the last 10 minutes."""
@@ -107,6 +119,11 @@ def cure_of_refusal(reason: str) -> str | None:
     """What to type on the host whose connection was refused."""
     if "protocols=OpenFlow13" in reason:
         return "ovs-vsctl set bridge br-tun protocols=OpenFlow13"
+    if "without TLS" in reason:
+        secure = '"$(ovs-vsctl get-controller br-tun | sed s/^tcp/ssl/)"'
+        return f"ovs-vsctl set-controller br-tun {secure}"
+    if "presents no certificate" in reason or "its certificate is refused" in reason:
+        return "ovs-vsctl get-ssl"
     if "speaks TLS" in reason:
         plain = '"$(ovs-vsctl get-controller br-tun | sed s/^ssl/tcp/)"'
         return f"ovs-vsctl set-controller br-tun {plain}"

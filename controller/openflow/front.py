@@ -77,6 +77,7 @@ class Listener(Protocol):
     def refused(self, connection: Connection, reason: str) -> None: ...
 
     def duplicate(self, connection: Connection, there: Connection) -> None: ...
+    def turned_away(self, address: str, reason: str) -> None: ...
 
     def received(self, connection: Connection, message: Message) -> None: ...
 
@@ -478,6 +479,7 @@ def install(listener: Listener, switches: Acceptor) -> None:
     """Make every switch that connects to this Ryu process one of our connections."""
     Connection.listener = listener
     Connection.complaints = switches.complaints
+    switches.turned_away = listener.turned_away
 
     def serve(socket: Any, address: Any, announced: Callable[[], None] = lambda: None) -> None:
         try:

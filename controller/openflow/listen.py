@@ -197,6 +197,7 @@ class Acceptor:
         self._open, self._arrivals = _Book(), _Book()
         self._serving = False
         self.complaints = Complaints(LOG, time.monotonic, eventlet.spawn_after)
+        self.turned_away: Callable[[str, str], None] = lambda _address, _reason: None
 
     @property
     def listening(self) -> bool:
@@ -280,6 +281,7 @@ class Acceptor:
             serve(guest.socket, guest.address, finished)
         except NotSecured as error:
             self._complain(guest, "tls", str(error))
+            self.turned_away(str(guest.address[0]), str(error))
         except OSError as error:
             self._complain(guest, "broken", str(error))
         finally:

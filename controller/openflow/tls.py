@@ -173,8 +173,13 @@ class TlsSocket:
             self._in.write(data)
         self.certificate = _certificate(self._tls)
 
-    def recv(self, most: int) -> bytes:
-        """Up to so many bytes, all that there are by now; empty when the connection has ended."""
+    def recv(self, most: int, flags: int = 0) -> bytes:
+        """Up to so many bytes, all that there are by now; empty when the connection has ended.
+
+        With MSG_PEEK these are encrypted: they tell only whether it has ended.
+        """
+        if flags & sockets.MSG_PEEK:
+            return bytes(self._plain.recv(most, flags))
         parts: list[bytes] = []
         size = 0
         while size < most:

@@ -90,7 +90,8 @@ def running(
         **{f"OS_VXLAN__{name.upper()}": str(value) for name, value in values.items()},
         **(env or {}),
     }
-    listen = ["--ofp-listen-host=127.0.0.1", f"--ofp-tcp-listen-port={openflow_port}"]
+    listen = ["--ofp-listen-host=127.0.0.1"]
+    listen += [f"--ofp-{kind}-listen-port={openflow_port}" for kind in ("tcp", "ssl")]
     log = directory / "controller.log"
     with log.open("ab") as output:
         child = subprocess.Popen(

@@ -10,6 +10,7 @@ from controller import doctor
 from controller.doctor.evidence import Evidence, HostEvidence, StoreEvidence
 from controller.doctor.findings import CHECKS, ago
 from controller.doctor.underlay import blamed
+from controller.engine import Settings
 from controller.journey import Packet
 from controller.service import TunnelStatus
 from controller.sessions import Sessions
@@ -154,6 +155,9 @@ def test_a_host_that_never_came():
             "ovs-vsctl set bridge br-tun protocols=OpenFlow13",
         ),
         ("it speaks TLS, and the controller has no ctl_privkey and ctl_cert", "sed s/^ssl/tcp/"),
+        ("it speaks OpenFlow without TLS, which is wanted here", "sed s/^tcp/ssl/"),
+        ("it presents no certificate; give it one by set-ssl", "ovs-vsctl get-ssl"),
+        ("its certificate is refused: certificate has expired", "ovs-vsctl get-ssl"),
         ("a message of 3 bytes", None),
     ],
 )
@@ -166,6 +170,17 @@ def test_a_host_that_is_away_because_it_was_refused(reason, command):
         assert one.subject == "hv-2"
         assert reason in one.cause
         assert command is None or command in one.command
+
+
+def test_a_switch_that_is_held_is_named_with_the_command_that_takes_it_over():
+    fabric = FakeFabric(2, settings=Settings(hold_unknown=True)).connect_all()
+    fabric.declare(dpid=Dpid(1))
+    store = StoreEvidence("memory")
+    evidence = doctor.gather(fabric.engine, Sessions(0.0), store, [], "tcp:x:1", fabric.now_s)
+    one = only(evidence, "host-held")
+    assert (one.status, one.subject) == ("warning", "0000000000000002")
+    assert "192.168.33.13:40000" in one.summary
+    assert one.command == "vxlanctl host declare 0000000000000002"
 
 
 def test_a_refusal_of_a_host_that_is_here_now_is_over():

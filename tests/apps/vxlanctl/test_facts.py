@@ -25,6 +25,22 @@ def test_a_host_is_declared_shown_and_forgotten(empty):
     assert empty("host", "list").err == "no hosts\n"
 
 
+def test_a_certificate_is_bound_until_it_is_said_otherwise(empty):
+    pin = "sha256:" + "5e" * 32
+    assert empty("host", "declare", HV1, "--certificate", pin).status == 0
+    assert empty("host", "declare", HV1, "--name", "hv-1").status == 0
+    assert empty("host", "show", HV1, "-o", "json").json["certificate"] == pin
+    wrong = empty("host", "declare", HV1, "--certificate", "5e5e")
+    assert wrong.status == 1
+    assert "certificate" in wrong.err
+    none = empty("host", "declare", HV1, "--certificate", "seen")
+    assert none.status == 2
+    assert "presents no certificate now" in none.err
+    assert empty("host", "declare", HV1, "--certificate", "").status == 0
+    assert empty("host", "show", HV1, "-o", "json").json["certificate"] is None
+    assert empty("host", "forget", HV1).status == 0
+
+
 def test_what_is_not_there_is_told_with_what_is_near(there):
     gone = there("host", "show", "hv-3")
     assert gone.status == 1

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from controller.admission import HELD_MAX
 from controller.certificates import Certificate
 from controller.engine import Settings
 from controller.events import PacketsIn, Received
 from controller.frames import Arp
+from controller.identities import HELD_MAX
 from controller.journey import Packet
 from controller.pipeline import COOKIE_OWNER, Kind
 from controller.replica import TRUST_S
@@ -33,7 +33,7 @@ def certificate(*names: str, key: str = "one") -> Certificate:
 
 
 def objection(fabric: FakeFabric, dpid: int, presented: Certificate | None) -> str | None:
-    return fabric.engine.admission.objection(dpid, presented)
+    return fabric.engine.identities.objection(dpid, presented)
 
 
 def bind(fabric: FakeFabric, dpid: int, presented: Certificate | None) -> None:
@@ -158,7 +158,7 @@ def holding(tunnels):
 
 def test_who_is_not_declared_is_left_as_it_is(holding):
     stranger = holding.switches[3]
-    assert holding.engine.admission.held.keys() == {3}
+    assert holding.engine.identities.held.keys() == {3}
     assert set(holding.engine.replicas) == {1, 2}
     assert not stranger.cookies
     assert 3 not in holding.engine.topology.hosts
@@ -181,7 +181,7 @@ def test_nobody_floods_to_a_held_switch_nor_hears_it(holding):
         *(0, 0, 0),
         to_bytes(Packet.carrying(Arp(1, theirs.mac, theirs.ip.low32, 0, 7), BROADCAST)),
     )
-    epoch = holding.engine.admission.held[3].epoch
+    epoch = holding.engine.identities.held[3].epoch
     holding._take(holding.engine.handle(PacketsIn(3, epoch, [forged]), holding.now_s))
     holding._take(holding.engine.handle(Received(3, epoch, forged), holding.now_s))
     assert holding.learned(theirs) is None
@@ -190,7 +190,7 @@ def test_nobody_floods_to_a_held_switch_nor_hears_it(holding):
 def test_a_declaration_takes_it_over_without_another_connection(holding):
     holding.declare(dpid=Dpid(3), name="hv-3")
     holding.advance(4.0)
-    assert holding.engine.admission.held == {}
+    assert holding.engine.identities.held == {}
     assert holding.replica(3).state == "LIVE"
     assert holding.switches[3].cookies
     assert host_status(holding.engine, 3).state == "LIVE"
@@ -201,7 +201,7 @@ def test_a_declaration_takes_it_over_without_another_connection(holding):
 def test_ports_that_came_while_it_was_held_are_known(holding):
     holding.set_port(3, 40, "vxlan-late")
     holding.settle()
-    assert (40, "vxlan-late") in holding.engine.admission.held[3].ports.items()
+    assert (40, "vxlan-late") in holding.engine.identities.held[3].ports.items()
     holding.set_port(3, 41, "vxlan-brief")
     holding.set_port(3, 41, None)
     holding.settle()
@@ -226,13 +226,13 @@ def test_who_was_known_before_is_not_held(tunnels):
     fabric.settings = HOLDING
     fabric.restart_controller()
     fabric.connect_all()
-    assert fabric.engine.admission.held == {}
+    assert fabric.engine.identities.held == {}
     assert set(fabric.engine.replicas) == {1, 2, 3}
 
 
 def test_a_held_switch_that_goes_is_forgotten(holding):
     holding.disconnect(3)
-    assert holding.engine.admission.held == {}
+    assert holding.engine.identities.held == {}
     assert host_status(holding.engine, 3).state == "DISCONNECTED"
 
 

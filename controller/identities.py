@@ -23,7 +23,7 @@ HELD_PORTS_MAX: Final = 4096
 _GONE: Final = 1  # OFPPR_DELETE, OpenFlow 1.3.5, 7.4.3
 
 
-class Admission:
+class Identities:
     """The rules, and the switches that are held."""
 
     def __init__(self, topology: Topology, *, hold: bool, bind: bool) -> None:
