@@ -122,7 +122,7 @@ class VxlanL2(app_manager.RyuApp):
         self._runtime = _Controller(store, settings, about, switches)
         self._runtime.start()
         front.install(self._runtime, switches)
-        rest.serve_on(web)
+        rest.serve_on(web, self._runtime.measures().http_ended)
         rest.mount(kwargs["wsgi"], Api(self._runtime, _version(), token))
 
         content = "new, empty" if was_new else f"{_facts(self._runtime.topology)} facts"
