@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from webob import Request
 
-from controller.api import bodies
+from controller.api import bodies, items
 from controller.api.problems import Problem, invalid
 from controller.service import Service
 from topology.errors import InvalidValue
@@ -124,7 +124,7 @@ class Call:
 
     def items(self) -> Iterator[object]:
         """The items of a batch."""
-        return bodies.read_items(self._request)
+        return items.read_items(self._request)
 
 
 def parse_vni(text: str, field: str = "vni") -> Vni:

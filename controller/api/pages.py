@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 
 from webob import Request, Response
 
+from controller.api.bodies import read_bytes
 from controller.api.problems import Problem
 
 COOKIE: Final = "vxlan_l2_session"
@@ -182,9 +183,7 @@ def _refused(file: _File) -> Response:
 def _form(request: Request) -> dict[str, list[str]]:
     if request.content_type != _FORM:
         raise Problem(415, f"this wants Content-Type: {_FORM}")
-    if (request.content_length or 0) > _FORM_MAX_BYTES:
-        raise Problem(413, f"a login has {_FORM_MAX_BYTES} bytes at most")
-    text = request.body_file.read(_FORM_MAX_BYTES).decode("utf-8", "replace")
+    text = read_bytes(request, _FORM_MAX_BYTES).decode("utf-8", "replace")
     try:
         return parse_qs(text, max_num_fields=8)
     except ValueError as error:
