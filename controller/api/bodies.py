@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
@@ -23,6 +23,7 @@ MSGPACK: Final = "application/msgpack"
 
 ONE_MAX_BYTES: Final = 64 << 10
 BATCH_MAX_BYTES: Final = 64 << 20
+TURN_BYTES: Final = 1 << 20
 DEPTH_MAX: Final = 16
 """Arrays and objects within each other; the API's own need three."""
 
@@ -64,18 +65,26 @@ def read_bytes(request: Request, max_bytes: int) -> bytes:
     return b"".join(pieces(request, max_bytes))
 
 
-def pieces(request: Request, max_bytes: int) -> Iterator[bytes]:
-    """The body as it comes, 64 KiB at a time; 413 as soon as it is known to be too large."""
+def pieces(
+    request: Request, max_bytes: int, take_turn: Callable[[], None] = lambda: None
+) -> Iterator[bytes]:
+    """The body as it comes, 64 KiB at a time; 413 as soon as it is known to be too large.
+
+    take_turn is called when it turns out to be of some size.
+    """
     length = _content_length(request)
     if length is None and not _is_chunked(request):
         return
     if length is not None and length > max_bytes:
         raise _too_large(max_bytes)
-    taken = 0
+    taken, has_turn = 0, False
     for piece in _chunks(request, max_bytes + 1 if length is None else length):
         taken += len(piece)
         if taken > max_bytes:
             raise _too_large(max_bytes)
+        if taken > TURN_BYTES and not has_turn:
+            take_turn()
+            has_turn = True
         yield piece
     if length is not None and taken < length:
         raise Problem(400, f"the body ends after {taken} of {length} bytes")

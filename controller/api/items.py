@@ -40,15 +40,18 @@ _MSGPACK_ARRAYS: Final = frozenset(bytes([first]) for first in (*range(0x90, 0xA
 _MSGPACK_LIST_MAX: Final = 16384
 
 
-def read_items(request: Request) -> Iterator[object]:
-    """The items; a Problem may come after some: the body is not looked through before."""
+def read_items(request: Request, take_turn: Callable[[], None]) -> Iterator[object]:
+    """The items; a Problem may come after some: the body is not looked through before.
+
+    take_turn is called when there are many.
+    """
     readers: dict[str, Callable[[Iterator[bytes]], Iterator[object]]] = {
         JSON: _json_items,
         NDJSON: _line_items,
         MSGPACK: _msgpack_items,
     }
     media_type = check_media_type(request, tuple(readers))
-    return readers[media_type](pieces(request, BATCH_MAX_BYTES))
+    return readers[media_type](pieces(request, BATCH_MAX_BYTES, take_turn))
 
 
 # JSON

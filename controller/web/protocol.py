@@ -13,7 +13,7 @@ import eventlet
 import eventlet.wsgi
 from webob import Response
 
-from controller.api.problems import Problem, problem_response
+from controller.api.problems import GUARD, Problem, problem_response
 from controller.web.body import Body
 from controller.web.connections import Connection, Phase
 from controller.web.head import Head, read_head
@@ -154,7 +154,7 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         response: Response = problem_response(problem)
         self._known.begin(Phase.ANSWER)
         lines = [f"HTTP/1.1 {response.status}"]
-        lines += [f"{name}: {value}" for name, value in response.headerlist]
+        lines += [f"{name}: {value}" for name, value in (*response.headerlist, *GUARD)]
         head = "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1")
         with suppress(OSError):
             self.wfile.write(head + response.body)

@@ -42,6 +42,7 @@ class Server(eventlet.wsgi.Server):  # type: ignore[misc]
         )
         self.log_x_forwarded_for = False  # whoever sends it may write what he likes
         self.log_output = LOG.isEnabledFor(logging.DEBUG)
+        self.capitalize_response_headers = False  # they are; eventlet would do it for each
         self._tls = tls
         self._ended = ended
         self._connections = Connections(most, ended)

@@ -28,7 +28,7 @@ def items(body: bytes, media_type: str = bodies.JSON) -> list[object]:
     request = Request.blank("/v1/vms/batch", method="POST")
     request.headers["Content-Type"] = media_type
     request.body = body
-    return list(batches.read_items(request))
+    return list(batches.read_items(request, lambda: None))
 
 
 @pytest.fixture(autouse=True, scope="module")
