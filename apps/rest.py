@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,6 +11,8 @@ from ryu.app import wsgi as ryu_wsgi
 from ryu.app.wsgi import ControllerBase, WSGIApplication
 from webob import Request, Response
 
+from apps import options, renewal
+from controller.api.app import Api
 from controller.openflow.listen import Patient, connections_max
 from controller.web.server import Server
 
@@ -38,6 +41,23 @@ def mount(wsgi: WSGIApplication, api: Callable[..., Any]) -> None:
         return match_others(request) or {"controller": Ours, "action": "any"}
 
     wsgi._match = match
+
+
+def keep_up(conf: Any, api: Api, tls: ssl.SSLContext | None) -> None:
+    """Take in tokens and certificates that are renewed while we run."""
+    ours = conf[options.GROUP]
+
+    def renew_tokens() -> None:
+        api.replace_tokens(options.token(conf), options.read_token(conf))
+
+    def renew_certificate() -> None:
+        options.api_tls(conf)  # a key that does not fit is refused here, not half taken
+        assert tls is not None
+        tls.load_cert_chain(ours.api_cert, ours.api_key)
+
+    renewal.keep_up("REST's tokens", (ours.api_token_file, ours.api_read_token_file), renew_tokens)
+    if tls is not None:
+        renewal.keep_up("REST's certificate", (ours.api_cert, ours.api_key), renew_certificate)
 
 
 def serve_on(socket: Any, ended: Counter[str], tls: Any = None) -> None:

@@ -12,18 +12,27 @@ from typing import Any, Final
 
 
 class Phase(Enum):
-    """What a connection is at, with the seconds that its client may make us wait there."""
+    """What a connection is at."""
 
-    HANDSHAKE = ("TLS handshake", 10.0)
-    IDLE = ("no request", 60.0)
-    HEAD = ("request's head", 10.0)
-    BODY = ("request's body", 20.0)
-    ANSWER = ("answer not read", 60.0)
-    LINGER = ("rest of a refused request", 10.0)
+    HANDSHAKE = "handshake"
+    IDLE = "idle"
+    HEAD = "head"
+    BODY = "body"
+    ANSWER = "answer"
+    LINGER = "linger"
 
-    def __init__(self, what: str, patience_s: float) -> None:
-        self.what = what
-        self.patience_s = patience_s
+
+PATIENCE_S: Final = {
+    Phase.HANDSHAKE: 10.0,
+    Phase.IDLE: 60.0,
+    Phase.HEAD: 10.0,
+    Phase.BODY: 20.0,
+    Phase.ANSWER: 60.0,
+    Phase.LINGER: 10.0,
+}
+"""For so long in all may a client make us wait there."""
+ANSWERS_MAX_BYTES: Final = 128 << 20
+"""Of answers that wait for their clients; beyond, who has waited longest loses his."""
 
 
 RATE_BYTES_S: Final = 16384.0
@@ -35,13 +44,24 @@ _EARNS: Final = (Phase.BODY, Phase.ANSWER)
 class Connection:
     """address: the client's. The socket may become one with TLS on the way."""
 
-    __slots__ = ("_blocked_since_s", "_used_s", "address", "late", "moved_bytes", "phase", "socket")
+    __slots__ = (
+        "_blocked_since_s",
+        "_used_s",
+        "address",
+        "late",
+        "moved_bytes",
+        "phase",
+        "socket",
+        "unread_bytes",
+    )
 
     def __init__(self, socket: Any, address: Any) -> None:
         self.socket = socket
         self.address = address
         self.late = False
         """Whether it was given up while it sent a request."""
+        self.unread_bytes = 0
+        """Of its answer, in memory."""
         self.begin(Phase.IDLE)
 
     def begin(self, phase: Phase) -> None:
@@ -128,20 +148,25 @@ class Connections:
         theirs = [one for one in some if one.address[0] == address]
         theirs.sort(key=lambda one: one.waited_s(now_s), reverse=True)
         for one in theirs[: max(1, self._most // 32)]:  # several: this is not to be done for each
-            self._end(one, "too many connections")
+            self._end(one, "too_many")
         return True
 
     def sweep(self, now_s: float) -> None:
         """End what makes us wait for too long."""
         for one in list(self._all):
-            if not one.blocked or one.waited_s(now_s) <= one.phase.patience_s:
+            if not one.blocked or one.waited_s(now_s) <= PATIENCE_S[one.phase]:
                 continue
             if one.phase in (Phase.HEAD, Phase.BODY):
-                if not one.late:
-                    self._ended[one.phase.what] += 1
-                    one.stop_reading()
+                one.stop_reading()  # the answer 408 is counted
             else:
-                self._end(one, one.phase.what)
+                self._end(one, f"{one.phase.value}_too_slow")
+        unread = [one for one in self._all if one.unread_bytes and one.blocked]
+        unread.sort(key=lambda one: one.waited_s(now_s))
+        left_bytes = ANSWERS_MAX_BYTES
+        for one in unread:
+            left_bytes -= one.unread_bytes
+            if left_bytes < 0:
+                self._end(one, "answers_unread")
 
     def _end(self, connection: Connection, reason: str) -> None:
         del self._all[connection]

@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 from controller.api.problems import Problem
-from controller.web.connections import Connection, Phase
+from controller.web.connections import PATIENCE_S, Connection, Phase
 
 
 class Wire(io.RawIOBase):
@@ -40,13 +40,17 @@ class Wire(io.RawIOBase):
     def write(self, data: Any, /) -> int:
         connection = self._connection
         connection.wait()
+        connection.unread_bytes = len(data)
         count = 0
         try:
             count = int(connection.socket.send(data))
         finally:
             connection.moved(count)
+            connection.unread_bytes = 0
         return count
 
 
 def too_slow(phase: Phase) -> Problem:
-    return Problem(408, f"the {phase.what} did not come within {phase.patience_s:.0f} s")
+    return Problem(
+        408, f"the request's {phase.value} did not come within {PATIENCE_S[phase]:.0f} s"
+    )
