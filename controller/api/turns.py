@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from eventlet.semaphore import Semaphore
@@ -28,6 +30,14 @@ class Turns:
                 title="Too many at once",
                 headers={"Retry-After": "5"},
             )
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        self.take()
+        try:
+            yield
+        finally:
+            self.give_back()
 
     def give_back(self) -> None:
         self._free.release()
