@@ -25,6 +25,7 @@ from controller.api.problems import agree
 from controller.api.schemas import VmBody, VmPutBody, read
 from controller.api.search import SORTS, search
 from controller.api.shown import show_vm
+from controller.api.turns import Turns
 from topology.draft import Draft, Outcome
 from topology.errors import InvalidValue, NotFound
 from topology.model import MacKey, Topology, Vm
