@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from oslo_config import cfg
 
@@ -33,6 +35,11 @@ OPTIONS = [
     ),
     cfg.StrOpt("api_token", secret=True, help="bearer token that REST calls must present"),
     cfg.StrOpt("api_token_file", help="a file whose first line is that token"),
+    cfg.StrOpt("api_read_token", secret=True, help="bearer token with which calls only read"),
+    cfg.StrOpt("api_read_token_file", help="a file whose first line is that token"),
+    cfg.StrOpt("api_cert", help="REST over TLS: its certificate (PEM), and who signed it"),
+    cfg.StrOpt("api_key", help="the certificate's key (PEM)"),
+    cfg.ListOpt("api_hosts", help="further names of this API, as clients call it"),
     cfg.BoolOpt("api_open", default=False, help="serve REST beyond loopback without a token"),
     cfg.IntOpt("connections_max", default=4096, min=8, help="OpenFlow connections at a time"),
     cfg.IntOpt("connections_per_address_max", default=1024, min=1, help="the same of one address"),
@@ -67,22 +74,61 @@ def check(conf: cfg.ConfigOpts, environ: Mapping[str, str]) -> None:
 def token(conf: cfg.ConfigOpts) -> str | None:
     """The bearer token that REST calls must present; CannotStart where it would protect nothing."""
     options = conf[GROUP]
-    found: str | None = options.api_token
-    where = "api_token"
-    if options.api_token_file is not None:
-        where = f"api_token_file {options.api_token_file}"
-        try:
-            text = Path(options.api_token_file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CannotStart(f"api_token_file: {error}") from error
-        found = text.partition("\n")[0].strip()
-    if found == "":
-        raise CannotStart(f"{where} is empty")
+    found = _secret(options, "api_token")
     if found is None and conf.wsapi_host not in LOOPBACK and not options.api_open:
         raise CannotStart(
             f"REST on {conf.wsapi_host} without api_token would be open to the network;"
             " set [vxlan] api_token_file or api_token, or api_open = true if that is meant"
         )
+    return found
+
+
+def read_token(conf: cfg.ConfigOpts) -> str | None:
+    """The bearer token with which REST calls only read."""
+    found, full = _secret(conf[GROUP], "api_read_token"), _secret(conf[GROUP], "api_token")
+    if found is not None and full is None:
+        raise CannotStart(
+            "api_read_token without api_token would protect nothing: set [vxlan] api_token_file too"
+        )
+    if found is not None and found == full:
+        raise CannotStart("api_read_token and api_token are the same: it could not only read")
+    return found
+
+
+def api_tls(conf: cfg.ConfigOpts) -> ssl.SSLContext | None:
+    """What REST clients connect with, if there is a certificate."""
+    cert, key = conf[GROUP].api_cert, conf[GROUP].api_key
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise CannotStart("api_cert and api_key go together: set both, or neither")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert, key, _no_password)
+    except (OSError, ValueError) as error:
+        raise CannotStart(f"api_cert, api_key: {error}") from error
+    return context
+
+
+def _no_password() -> str:
+    # Without this OpenSSL would ask for it at the terminal, and wait.
+    raise ValueError("the key has a password, which nobody is here to type")
+
+
+def _secret(options: Any, name: str) -> str | None:
+    """The option of this name, or the first line of the file that NAME_file says."""
+    found: str | None = options[name]
+    where, path = name, options[f"{name}_file"]
+    if path is not None:
+        where = f"{name}_file {path}"
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CannotStart(f"{name}_file: {error}") from error
+        found = text.partition("\n")[0].strip()
+    if found == "":
+        raise CannotStart(f"{where} is empty")
     return found
 
 

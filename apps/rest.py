@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import logging
+import ssl
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import eventlet.wsgi
 from ryu.app import wsgi as ryu_wsgi
 from ryu.app.wsgi import ControllerBase, WSGIApplication
 from webob import Request, Response
 
+from apps import options, renewal
+from controller.api.app import Api
 from controller.openflow.listen import Patient, connections_max
-
-LOG = logging.getLogger("vxlan_l2.rest")
+from controller.web.server import Server
 
 CLIENTS_MAX = 1024
-IDLE_S = 60.0
 
 
 class _Verbatim(Response):
@@ -43,54 +43,34 @@ def mount(wsgi: WSGIApplication, api: Callable[..., Any]) -> None:
     wsgi._match = match
 
 
-class _Log:
-    """Calls are logged with --verbose only; what went wrong in one always."""
+def keep_up(conf: Any, api: Api, tls: ssl.SSLContext | None) -> None:
+    """Take in tokens and certificates that are renewed while we run."""
+    ours = conf[options.GROUP]
 
-    debug = staticmethod(LOG.debug)
-    error = staticmethod(LOG.error)
+    def renew_tokens() -> None:
+        api.replace_tokens(options.token(conf), options.read_token(conf))
 
-    def info(self, text: str) -> None:
-        failed = text.startswith("Traceback") and not _client_left(text)
-        LOG.log(logging.ERROR if failed else logging.DEBUG, "%s", text)
+    def renew_certificate() -> None:
+        options.api_tls(conf)  # a key that does not fit is refused here, not half taken
+        assert tls is not None
+        tls.load_cert_chain(ours.api_cert, ours.api_key)
 
-
-class _Protocol(eventlet.wsgi.HttpProtocol):
-    """Who speaks no HTTP, such as TLS, is told in the log too, not past it on standard error."""
-
-    def log_message(self, form: str, *args: Any) -> None:
-        LOG.debug("%s: %a", self.client_address[0], form % args)
-
-
-def _client_left(traceback: str) -> bool:
-    """Whether all that went wrong is that a client went away, or did not read its answer."""
-    return (
-        traceback.rstrip()
-        .rpartition("\n")[2]
-        .startswith(("BrokenPipeError", "ConnectionResetError", "TimeoutError: timed out"))
-    )
+    renewal.keep_up("REST's tokens", (ours.api_token_file, ours.api_read_token_file), renew_tokens)
+    if tls is not None:
+        renewal.keep_up("REST's certificate", (ours.api_cert, ours.api_key), renew_certificate)
 
 
-def serve_on(socket: Any) -> None:
-    """Make Ryu's web service use this socket, which listens already."""
+def serve_on(socket: Any, ended: Counter[str], tls: Any = None) -> None:
+    """Make Ryu's web service use this socket, which listens already.
 
-    class Server:
+    ended: counts connections that were ended, and what was no request, by reason.
+    """
+
+    class Service:
         def __init__(self, application: WSGIApplication) -> None:
-            self._application = application
+            self._server = Server(application, connections_max(CLIENTS_MAX), ended, tls)
 
         def __call__(self) -> None:
-            eventlet.wsgi.server(
-                Patient(socket),
-                self._answer,
-                log=_Log(),
-                protocol=_Protocol,
-                max_size=connections_max(CLIENTS_MAX),
-                socket_timeout=IDLE_S,
-                debug=False,
-            )
+            self._server.serve_for_ever(Patient(socket, self._server.relieve))
 
-        def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-            if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
-                environ["eventlet.input"].get_socket().settimeout(None)
-            return self._application(environ, start_response)
-
-    ryu_wsgi.WSGIServer = Server
+    ryu_wsgi.WSGIServer = Service

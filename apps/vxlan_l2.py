@@ -119,7 +119,8 @@ class VxlanL2(app_manager.RyuApp):
             if not CONF[port]:
                 CONF.set_default(port, DEFAULT_OPENFLOW_PORT)
         options.check(CONF, os.environ)
-        token = options.token(CONF)
+        token, read_token = options.token(CONF), options.read_token(CONF)
+        api_tls = options.api_tls(CONF)
         tls = _tls()
         openflow_port = CONF.ofp_tcp_listen_port if tls is None else CONF.ofp_ssl_listen_port
         openflow = listen("OpenFlow", CONF.ofp_listen_host, openflow_port)
@@ -147,8 +148,16 @@ class VxlanL2(app_manager.RyuApp):
         self._runtime = _Controller(store, settings, about, switches)
         self._runtime.start()
         front.install(self._runtime, switches)
-        rest.serve_on(web)
-        rest.mount(kwargs["wsgi"], Api(self._runtime, _version(), token))
+        api = Api(
+            self._runtime,
+            _version(),
+            token,
+            read_token=read_token,
+            names=CONF.vxlan.api_hosts or (),
+        )
+        rest.serve_on(web, self._runtime.measures().http_ended, api_tls)
+        rest.mount(kwargs["wsgi"], api)
+        rest.keep_up(CONF, api, api_tls)
 
         content = "new, empty" if was_new else f"{_facts(self._runtime.topology)} facts"
         LOG.info("vxlan-l2 %s", _version())
@@ -157,7 +166,8 @@ class VxlanL2(app_manager.RyuApp):
         if tls is not None and not tls.asks:
             LOG.warning("TLS without ca_certs: whoever reaches it may connect as any switch")
         wanted = "wants a token" if token else "no token: open to whoever reaches it"
-        LOG.info("REST: http://%s (%s)", _address(web), wanted)
+        scheme = "http" if api_tls is None else "https"
+        LOG.info("REST: %s://%s (%s)", scheme, _address(web), wanted)
         self._notifier = Notifier()
         eventlet.spawn(self._notifier.beat_for_ever, self._runtime.ready, self._in_short)
         end_politely()

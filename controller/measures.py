@@ -57,6 +57,7 @@ class Measures:
     commits: Histogram = field(default_factory=lambda: Histogram(SHORT_S))
     commits_failed: int = 0
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)  # method, class of status
+    http_ended: Counter[str] = field(default_factory=Counter)  # by reason
     answers: Histogram = field(default_factory=lambda: Histogram(SHORT_S))
 
     def requested(self, method: str, status: int, took_s: float) -> None:

@@ -25,7 +25,13 @@ def path_of(*parts: object) -> str:
 class Api:
     """url: ``http://host:port``, a path before /v1 is kept; errors are Failures."""
 
-    def __init__(self, url: str, token: str | None = None, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        timeout_s: float = 30.0,
+        cacert: str | None = None,
+    ) -> None:
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -39,6 +45,7 @@ class Api:
         self._base = parts.path.rstrip("/")
         self._token = token
         self._timeout_s = timeout_s
+        self._cacert = cacert
 
     def get(self, path: str, **query: object) -> Any:
         return self.call("GET", path, query=query)[1]
@@ -113,8 +120,15 @@ class Api:
     def _connection(self, timeout_s: float) -> HTTPConnection:
         from http.client import HTTPConnection, HTTPSConnection
 
-        kind = HTTPSConnection if self._secure else HTTPConnection
-        return kind(self._host, self._port, timeout=timeout_s)
+        if not self._secure:
+            return HTTPConnection(self._host, self._port, timeout=timeout_s)
+        import ssl
+
+        try:
+            context = ssl.create_default_context(cafile=self._cacert)
+        except OSError as error:
+            raise Failure(f"--cacert {self._cacert}: {error.strerror or error}") from error
+        return HTTPSConnection(self._host, self._port, timeout=timeout_s, context=context)
 
     def _decoded(self, raw: bytes) -> Any:
         if not raw:
@@ -134,6 +148,11 @@ class Api:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
             why = "no answer in time"
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return Unreachable(
+                f"{self.url} shows a certificate that is not trusted: {_unverified(error)}",
+                "name the CA that signed it: --cacert FILE, or VXLANCTL_CACERT",
+            )
         return Unreachable(
             f"no controller answers at {self.url}: {why}",
             "start it with `ryu-manager apps/vxlan_l2.py`, or name another:"
@@ -164,3 +183,7 @@ class Api:
         if status >= 500:
             return "the controller's log has the details"
         return ""
+
+
+def _unverified(error: Exception) -> str:
+    return str(getattr(error, "verify_message", "") or error)

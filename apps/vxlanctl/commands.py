@@ -25,6 +25,14 @@ TokenFile = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+CaCert = Annotated[
+    str | None,
+    typer.Option(
+        "--cacert",
+        help="With https: who signed the controller's certificate (PEM), or VXLANCTL_CACERT.",
+        rich_help_panel=_PANEL,
+    ),
+]
 Output = Annotated[
     str | None,
     typer.Option(
@@ -44,11 +52,12 @@ NoColor = Annotated[
 def _globals(
     url: Url = None,
     token_file: TokenFile = None,
+    cacert: CaCert = None,
     output: Output = None,
     no_color: NoColor = None,
 ) -> None:
     """The global options, as any level of the command line may have them."""
-    session().tell(url=url, token_file=token_file, output=output, no_color=no_color)
+    session().tell(url=url, token_file=token_file, cacert=cacert, output=output, no_color=no_color)
 
 
 _EXTRA = tuple(inspect.signature(_globals, eval_str=True).parameters.values())

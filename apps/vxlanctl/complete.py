@@ -31,11 +31,11 @@ def _known(
 ) -> Iterator[tuple[str, str]]:
     at: typer.Context | None = ctx
     while at is not None:
-        for name in ("url", "token_file"):
+        for name in ("url", "token_file", "cacert"):
             if at.params.get(name):
                 session().told.setdefault(name, at.params[name])
         at = at.parent  # type: ignore[assignment]
-    api = Api(session().url, session().token, _PATIENCE_S)
+    api = Api(session().url, session().token, _PATIENCE_S, session().cacert)
     for item in api.get(path, limit=_MOST)["items"]:
         yield from names(item)
 

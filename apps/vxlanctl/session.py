@@ -49,9 +49,14 @@ class Session:
             raise Failure(f"--token-file {path} holds no token: one line of ASCII")
         return token
 
+    @property
+    def cacert(self) -> str | None:
+        """A file of the CAs that are trusted in place of the system's."""
+        return self.told.get("cacert") or os.environ.get("VXLANCTL_CACERT") or None
+
     @cached_property
     def api(self) -> Api:
-        return Api(self.url, self.token)
+        return Api(self.url, self.token, cacert=self.cacert)
 
 
 def own_version() -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -32,11 +31,13 @@ from controller.api import (
     resources_vteps,
     shapes,
 )
+from controller.api.access import Guesses, Role, Tokens
 from controller.api.answers import answer
 from controller.api.call import Call
 from controller.api.described import Described, described
-from controller.api.pages import Pages, Sessions
-from controller.api.problems import Problem, problem_of, problem_response
+from controller.api.origins import Origins
+from controller.api.pages import Pages, Sessions, check_guess
+from controller.api.problems import GUARD, Problem, problem_of, problem_response
 from controller.service import Service
 from topology.errors import VxlanError
 
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _LOG: Final = logging.getLogger(__name__)
+
+_FOR_PROBES: Final = ("/healthz", "/readyz")
+"""Asked by load balancers under any name; they tell nothing."""
+_WRITES: Final = frozenset({"POST", "PUT", "DELETE"})
 
 Handler: TypeAlias = Callable[[Call], Response]
 
@@ -136,17 +141,26 @@ ROUTES: Final = (
 class Api:
     """Serves the running controller over HTTP; with a token, to those who know it.
 
+    read_token: for those who may only read. names: of this API, beyond those that it always has.
     Calls may switch greenlets, and never block others, as far as the service does not.
     """
 
-    def __init__(self, service: Service, version: str, token: str | None = None) -> None:
-        if token is not None and not token:
-            raise ValueError("an empty API token protects nothing")
+    def __init__(
+        self,
+        service: Service,
+        version: str,
+        token: str | None = None,
+        *,
+        read_token: str | None = None,
+        names: Iterable[str] = (),
+    ) -> None:
         self._service = service
         self._version = version
-        self._token = None if token is None else token.encode("utf-8")
-        self._sessions = Sessions(token)
-        self._pages = Pages(self._sessions)
+        self._tokens = Tokens(token, read_token)
+        self._guesses = Guesses()
+        self._origins = Origins(names)
+        self._sessions = Sessions(self._tokens)
+        self._pages = Pages(self._sessions, self._guesses)
         self.routes: Final = (
             *ROUTES,
             Route("/healthz", {"GET": self._healthz}),
@@ -155,13 +169,18 @@ class Api:
             Route("/docs", {"GET": self._docs}),
         )
 
+    def replace_tokens(self, token: str | None, read_token: str | None) -> None:
+        """From now on these are wanted; who logged in with others has to again."""
+        self._tokens.replace(token, read_token)
+        self._sessions.end_all()
+
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         began_s = time.monotonic()
         response = self._respond(Request(environ))
         took_s = time.monotonic() - began_s
         self._service.measures().requested(environ["REQUEST_METHOD"], response.status_int, took_s)
-        response.headers.setdefault("Cache-Control", "no-store")
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        for name, value in GUARD:
+            response.headers.setdefault(name, value)
         # Not response(environ, start_response): that makes Location absolute, out of what the
         # client wrote as Host, which behind a proxy is not where the API is.
         start_response(response.status, response.headerlist)
@@ -180,6 +199,8 @@ class Api:
 
     def _route(self, request: Request) -> Response:
         path = _path(request)
+        if path not in _FOR_PROBES:
+            self._origins.check(request.environ)
         if self._pages.serves(path):
             return self._page(request, path)
         parts = path.split("/")
@@ -194,11 +215,15 @@ class Api:
         handler = _handler(route, request)
         if not route.public:
             self._check_ready()
-        return handler(Call(self._service, request, found))
+        call = Call(self._service, request, found)
+        try:
+            return handler(call)
+        finally:
+            call.end()
 
     def _page(self, request: Request, path: str) -> Response:
         now_s = time.monotonic()
-        known = self._bears_token(request) or self._sessions.holds(request, now_s)
+        known = self._role(request) is not None or self._sessions.holds(request, now_s)
         return self._pages.respond(request, path, known=known, now_s=now_s)
 
     @Described("controller", shapes.Health, public=True)
@@ -214,7 +239,7 @@ class Api:
 
     @cached_property
     def _document(self) -> openapi.Node:
-        return openapi.build(self.routes, self._version, secured=self._token is not None)
+        return openapi.build(self.routes, self._version, secured=self._tokens.wanted)
 
     @Described("controller", dict[str, Any])
     def _openapi(self, call: Call) -> Response:
@@ -238,14 +263,17 @@ class Api:
             )
 
     def _authorize(self, request: Request) -> None:
-        if self._bears_token(request):
+        role = self._role(request)
+        if role is Role.READ and request.method in _WRITES:
+            raise Problem(403, "this token may read, and change nothing")
+        if role is not None:
             return
-        reads = request.method in ("GET", "HEAD")
-        if reads and self._sessions.holds(request, time.monotonic()):
+        now_s = time.monotonic()
+        if request.method in ("GET", "HEAD") and self._sessions.holds(request, now_s):
             return
-        header = request.environ.get("HTTP_AUTHORIZATION", "")
         challenge = 'Bearer realm="vxlan-l2"'
-        if header:
+        if request.environ.get("HTTP_AUTHORIZATION"):
+            check_guess(self._guesses, request, now_s)
             challenge += ', error="invalid_token"'
         raise Problem(
             401,
@@ -253,13 +281,13 @@ class Api:
             headers={"WWW-Authenticate": challenge},
         )
 
-    def _bears_token(self, request: Request) -> bool:
-        """Whether the request has the API's token, or there is none to have."""
-        if self._token is None:
-            return True
+    def _role(self, request: Request) -> Role | None:
+        """What the bearer of the request's token may; everything, where none is wanted."""
+        if not self._tokens.wanted:
+            return Role.FULL
         header = request.environ.get("HTTP_AUTHORIZATION", "").encode("latin-1", "replace")
         scheme, _, given = header.partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token)
+        return self._tokens.role(given.strip()) if scheme.lower() == b"bearer" else None
 
 
 def _path(request: Request) -> str:

@@ -10,13 +10,16 @@ from urllib.parse import parse_qsl
 
 from webob import Request
 
-from controller.api import bodies
+from controller.api import bodies, items
 from controller.api.problems import Problem, invalid
+from controller.api.turns import Turns
 from controller.service import Service
 from topology.errors import InvalidValue
 from topology.types import Dpid, Ip, Mac, Vni, VtepIp
 
 WAIT_MAX_S: Final = 60.0
+
+LARGE: Final = Turns(4, "batches or imports of over 1 MiB")
 
 _NUMBER: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _VNI: Final = re.compile(r"0|[1-9][0-9]{0,7}", re.ASCII)
@@ -31,6 +34,7 @@ class Call:
         self.service = service
         self.path = path
         self._request = request
+        self._has_turn = False
         self._query = _parse_query(request.environ.get("QUERY_STRING", ""))
 
     @property
@@ -123,8 +127,18 @@ class Call:
         return bodies.read_object(self._request)
 
     def items(self) -> Iterator[object]:
-        """The items of a batch."""
-        return bodies.read_items(self._request)
+        """The items of a batch; while there are many, some calls at a time have them."""
+        return items.read_items(self._request, self._take_turn)
+
+    def _take_turn(self) -> None:
+        LARGE.take()
+        self._has_turn = True
+
+    def end(self) -> None:
+        """It is answered."""
+        if self._has_turn:
+            LARGE.give_back()
+            self._has_turn = False
 
 
 def parse_vni(text: str, field: str = "vni") -> Vni:

@@ -262,4 +262,10 @@ def _rest(service: Service) -> Iterator[Metric]:
     for (method, status), count in sorted(now.requests.items()):
         family.add_metric([method, status], count)
     yield family
+    yield _counters(
+        "http_ended",
+        "REST connections that were ended, and what was no request by its status, by reason",
+        "reason",
+        sorted(now.http_ended.items()),
+    )
     yield _histogram("http_request_seconds", "REST requests, until they were answered", now.answers)

@@ -56,11 +56,14 @@ gateway must lie in a subnet) are told in the texts, not in the schemas."""
 _ERRORS: Final = {
     400: "The query or the body cannot be read",
     401: "No token, or another one",
+    403: "A page of another site sent it, or the token may only read",
     404: "No such thing",
     409: "It conflicts with another fact, which the detail names",
     413: "The body is too large: more than {max} bytes",
     415: "The body is of another media type",
+    421: "The Host that was asked for is no name of this API",
     422: "An unknown field, a wrong type, or a value that cannot be: errors names each",
+    429: "Too many wrong tokens from this address",
     503: "Not ready yet, or the store takes no writes now; nothing was changed",
 }
 
@@ -283,9 +286,9 @@ def _statuses(route: Routed, said: Described, secured: bool) -> set[int]:
     found = set(said.errors)
     if said.public:
         return found
-    found |= {400, 422, 503}
+    found |= {400, 403, 421, 422, 503}
     if secured:
-        found.add(401)
+        found |= {401, 429}
     if "{" in route.path:
         found.add(404)
     if said.body is not None or said.bodies:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import hmac
+import math
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -20,6 +20,8 @@ from urllib.parse import parse_qs
 
 from webob import Request, Response
 
+from controller.api.access import Guesses, Tokens
+from controller.api.bodies import read_bytes
 from controller.api.problems import Problem
 
 COOKIE: Final = "vxlan_l2_session"
@@ -66,19 +68,18 @@ class _File:
 class Sessions:
     """Who has logged in. Ids are random and live in memory: a restart ends all sessions."""
 
-    def __init__(self, token: str | None) -> None:
-        self._token = None if token is None else token.encode("utf-8")
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
         self._ends_s: OrderedDict[bytes, float] = OrderedDict()  # by hash of the id, oldest first
 
     @property
     def wanted(self) -> bool:
         """Whether one has to log in at all."""
-        return self._token is not None
+        return self._tokens.wanted
 
     def begin(self, token: str, now_s: float) -> str | None:
         """A new session's id, None for a wrong token."""
-        given = token.strip().encode("utf-8", "replace")
-        if self._token is not None and not hmac.compare_digest(given, self._token):
+        if self._tokens.role(token.strip().encode("utf-8", "replace")) is None:
             return None
         session = secrets.token_urlsafe(32)
         self._ends_s[_hashed(session)] = now_s + SESSION_S
@@ -93,6 +94,9 @@ class Sessions:
     def end(self, request: Request) -> None:
         self._ends_s.pop(_hashed(_session_of(request)), None)
 
+    def end_all(self) -> None:
+        self._ends_s.clear()
+
 
 def _session_of(request: Request) -> str:
     return request.cookies.get(COOKIE) or ""
@@ -106,8 +110,9 @@ def _hashed(session: str) -> bytes:
 class Pages:
     """`/`, `/login`, `/logout` and `/static/...`. Static files hold no data and want no token."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, guesses: Guesses) -> None:
         self._sessions = sessions
+        self._guesses = guesses
         self._files: Mapping[str, _File] = {
             str(path.relative_to(_DIRECTORY)): _File.of(path.suffix, path.read_bytes())
             for path in _DIRECTORY.rglob("*")
@@ -141,12 +146,24 @@ class Pages:
     def _log_in(self, request: Request, now_s: float) -> Response:
         session = self._sessions.begin(_form(request).get("token", [""])[0], now_s)
         if session is None:
+            check_guess(self._guesses, request, now_s)
             return _refused(self._login_again)
         return _home(_cookie(request, session, int(SESSION_S)))
 
     def _log_out(self, request: Request) -> Response:
         self._sessions.end(request)
         return _home(_cookie(request, "", 0))
+
+
+def check_guess(guesses: Guesses, request: Request, now_s: float) -> None:
+    """Note a wrong token; 429 if the same address sent too many."""
+    wait_s = guesses.wrong(request.environ.get("REMOTE_ADDR", ""), now_s)
+    if wait_s is not None:
+        raise Problem(
+            429,
+            "too many wrong tokens came from this address; a right one is taken at once",
+            headers={"Retry-After": f"{math.ceil(wait_s)}"},
+        )
 
 
 def _page(request: Request, file: _File) -> Response:
@@ -182,9 +199,7 @@ def _refused(file: _File) -> Response:
 def _form(request: Request) -> dict[str, list[str]]:
     if request.content_type != _FORM:
         raise Problem(415, f"this wants Content-Type: {_FORM}")
-    if (request.content_length or 0) > _FORM_MAX_BYTES:
-        raise Problem(413, f"a login has {_FORM_MAX_BYTES} bytes at most")
-    text = request.body_file.read(_FORM_MAX_BYTES).decode("utf-8", "replace")
+    text = read_bytes(request, _FORM_MAX_BYTES).decode("utf-8", "replace")
     try:
         return parse_qs(text, max_num_fields=8)
     except ValueError as error:
@@ -207,6 +222,5 @@ def _cookie(request: Request, value: str, age_s: int) -> str:
 
 def _guarded(response: Response) -> Response:
     response.headers["Content-Security-Policy"] = CSP
-    response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["X-Frame-Options"] = "DENY"
     return response

@@ -10,7 +10,8 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, TypeVar, cast
 
 from webob import Response
@@ -18,6 +19,7 @@ from webob import Response
 from controller.api.answers import answer
 from controller.api.call import Call
 from controller.api.problems import invalid
+from controller.api.turns import Turns
 from topology.sorted_keys import Listing
 
 LIMIT_DEFAULT: Final = 1000
@@ -32,6 +34,9 @@ SEARCH_CURSOR_PATTERN: Final = "^W[A-Za-z0-9_-]+$"
 """Of cursors of a search: a JSON array in base64url."""
 
 _LIMIT_MAX_DIGITS: Final = 9
+
+SHORT_PAGE: Final = 200
+_LONG_PAGES: Final = Turns(1, "long pages")
 
 K = TypeVar("K", int, tuple[int, int])
 T = TypeVar("T")
@@ -92,6 +97,19 @@ def page_at(
 def page_of(call: Call, items: Sequence[T], show: Callable[[T], object]) -> Response:
     """Answer one page of a list that is there as a whole."""
     return page_at(call, lambda start, limit: (items[start : start + limit], len(items)), show)
+
+
+@contextmanager
+def one_at_a_time(call: Call) -> Iterator[None]:
+    """While a long page is made, nobody else gets a turn; so one is made, then all others have one.
+
+    To be entered before anything is looked up: meanwhile facts may go.
+    """
+    if limit_of(call) <= SHORT_PAGE:
+        yield
+        return
+    with _LONG_PAGES.one():
+        yield
 
 
 def limit_of(call: Call) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Final
 
 from webob import Response
 
@@ -12,6 +13,15 @@ from controller.api.jsontext import encode_json
 from topology.errors import InvalidValue, VxlanError
 
 REASON_MAX_CHARS = 500
+
+GUARD: Final = (
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+"""Headers of every answer that does not say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import math
 import socket as sockets
 import time
@@ -195,7 +196,8 @@ class _Listener:
         """Notice at once that the client closed its end, not when writing to it fails."""
         with suppress(OSError):
             trampoline(socket, read=True)
-            if socket.fd.recv(1, sockets.MSG_PEEK | sockets.MSG_DONTWAIT):
+            plain = getattr(socket, "fd", socket)  # not through TLS: that has no look ahead
+            if _socket.socket.recv(plain, 1, sockets.MSG_PEEK | sockets.MSG_DONTWAIT):
                 return  # it sent another request meanwhile, which will have to wait
         self._gone = True
         self._wake()

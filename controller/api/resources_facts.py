@@ -28,6 +28,7 @@ from controller.api.schemas import (
     ExportHead,
     read,
 )
+from controller.api.turns import Turns
 from controller.api.vmsets import set_vms
 from controller.journal import rfc3339
 from topology.draft import Draft
@@ -38,6 +39,7 @@ B = TypeVar("B")
 
 ERRORS_MAX: Final = 100
 _LINES_AT_ONCE: Final = 200
+_EXPORTS: Final = Turns(16, "exports")
 
 
 # Export
@@ -51,8 +53,27 @@ def export(call: Call) -> Response:
     follow. What was learned or observed is not in it.
     """
     call.allow_query()
-    facts = declared(call.service.topology)
-    return Response(content_type=NDJSON, app_iter=_lines(facts))
+    response = Response(content_type=NDJSON)
+    if not call.is_head:
+        _EXPORTS.take(wait_s=0)
+        response.app_iter = _Export(declared(call.service.topology))
+    return response
+
+
+class _Export:
+    """What a WSGI server iterates over and closes. Each holds on to all facts of a moment."""
+
+    def __init__(self, facts: list[Fact]) -> None:
+        self._lines = _lines(facts)
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._lines
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            _EXPORTS.give_back()
 
 
 def _lines(facts: list[Fact]) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from controller.api import shapes
 from controller.api.answers import answer, written
 from controller.api.call import Call
 from controller.api.described import DPID_PATH, Described, Parameter, Q
-from controller.api.paging import page, page_at
+from controller.api.paging import one_at_a_time, page, page_at
 from controller.api.problems import agree, invalid
 from controller.api.schemas import HostBody, read
 from controller.api.search import search_text
@@ -111,13 +111,14 @@ def delete(call: Call) -> Response:
 def flows(call: Call) -> Response:
     """What the host's bridge should hold, by table and priority, and why."""
     call.allow_query("table", "q", "limit", "cursor")
-    dpid, table, q = _named(call).dpid, _table(call), search_text(call)
+    table, q = _table(call), search_text(call)
 
     def find(start: int, limit: int) -> tuple[tuple[FlowView, ...], int]:
-        page = call.service.flows(dpid, FlowQuestion(limit, start, table, q))
+        page = call.service.flows(_named(call).dpid, FlowQuestion(limit, start, table, q))
         return page.flows, page.total
 
-    return page_at(call, find, show_flow)
+    with one_at_a_time(call):
+        return page_at(call, find, show_flow)
 
 
 @Described("hosts", shapes.Diff, errors=(409,))

@@ -7,7 +7,7 @@ from webob import Response
 from controller.api import shapes
 from controller.api.call import Call
 from controller.api.described import VNI, Described
-from controller.api.paging import page
+from controller.api.paging import one_at_a_time, page
 from controller.api.shown import show_learned
 from topology.model import MacKey
 
@@ -23,5 +23,6 @@ def index(call: Call) -> Response:
     def show(key: MacKey) -> shapes.LearnedMac:
         return show_learned(topology.learned[key], now_s, timeout_s)
 
-    keys = topology.keys_of_learned() if vni is None else topology.learned_in(vni)
-    return page(call, keys, show, parts=2)
+    with one_at_a_time(call):
+        keys = topology.keys_of_learned() if vni is None else topology.learned_in(vni)
+        return page(call, keys, show, parts=2)

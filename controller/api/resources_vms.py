@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from webob import Response
 
@@ -19,16 +20,19 @@ from controller.api.described import (
     Q,
     choice,
 )
-from controller.api.paging import page
+from controller.api.paging import one_at_a_time, page
 from controller.api.problems import agree
 from controller.api.schemas import VmBody, VmPutBody, read
 from controller.api.search import SORTS, search
 from controller.api.shown import show_vm
+from controller.api.turns import Turns
 from topology.draft import Draft, Outcome
 from topology.errors import InvalidValue, NotFound
 from topology.model import MacKey, Topology, Vm
 from topology.sorted_keys import Listing, SortedKeys
 from topology.types import Ip, Location, Mac
+
+_SEARCHES: Final = Turns(4, "searches")
 
 
 @Described(
@@ -55,12 +59,14 @@ def index(call: Call) -> Response:
     call.allow_query("vni", "mac", "host", "ip", "name", "q", "sort", "limit", "cursor")
     topology = call.service.topology
     if call.query("q") is not None or call.query("sort") is not None:
-        return search(call, topology, _filtered(call, topology))
+        with _SEARCHES.one():
+            return search(call, topology, _filtered(call, topology))
 
     def show(key: MacKey) -> shapes.Vm:
         return show_vm(topology.vms[key])
 
-    return page(call, _filtered(call, topology), show, parts=2)
+    with one_at_a_time(call):
+        return page(call, _filtered(call, topology), show, parts=2)
 
 
 def _filtered(call: Call, topology: Topology) -> Listing[MacKey]:

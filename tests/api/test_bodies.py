@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from webob import Request
 
 from controller.api import bodies
+from controller.api import items as batches
 from controller.api.problems import Problem
 
 texts = st.text(st.sampled_from('ab},{"[]:\\ \n'), max_size=8)
@@ -27,15 +28,15 @@ def items(body: bytes, media_type: str = bodies.JSON) -> list[object]:
     request = Request.blank("/v1/vms/batch", method="POST")
     request.headers["Content-Type"] = media_type
     request.body = body
-    return list(bodies.read_items(request))
+    return list(batches.read_items(request, lambda: None))
 
 
 @pytest.fixture(autouse=True, scope="module")
 def small_slices():
     """Cuts in the middle of everything."""
-    kept, bodies._SLICE_BYTES = bodies._SLICE_BYTES, 24
+    kept, batches._SLICE_CHARS = batches._SLICE_CHARS, 24
     yield
-    bodies._SLICE_BYTES = kept
+    batches._SLICE_CHARS = kept
 
 
 @settings(deadline=None)
@@ -53,7 +54,7 @@ def test_a_damaged_array_is_refused_as_if_read_at_once(array, separators, data) 
     damage = data.draw(st.sampled_from(["", ",", "]", "[", "}", '"', "x", "\\", "{}", " "]))
     damaged = text[:at] + damage + text[at + data.draw(st.integers(0, 2)) :]
     try:
-        wanted = json.loads(damaged, object_pairs_hook=bodies._unique)
+        wanted = json.loads(damaged, object_pairs_hook=bodies.unique)
     except ValueError:
         wanted = None
     if isinstance(wanted, list):

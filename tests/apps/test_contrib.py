@@ -73,7 +73,9 @@ def test_the_controller_starts_with_it(tmp_path, whole):
     text = CONF.read_text(encoding="utf-8")
     if whole:
         (tmp_path / "token").write_text("s3cret\n", encoding="utf-8")
-        leave = ("ctl_", "ca_certs", "ofp_ssl", "log_config", "api_token ", "use_syslog")
+        (tmp_path / "read-token").write_text("r3ad\n", encoding="utf-8")
+        leave = ("ctl_", "ca_certs", "ofp_ssl", "log_config", "use_syslog")
+        leave += ("api_token ", "api_read_token ", "api_cert", "api_key")
         text = "\n".join(
             line.removeprefix("# ")
             if OPTION.match(line) and not line.startswith(tuple(f"# {name}" for name in leave))

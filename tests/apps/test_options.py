@@ -32,7 +32,7 @@ def conf_of(path: Path, text: str, environ: dict[str, str] | None = None) -> cfg
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[vxlan]\nlern_timeout = 3", r"unknown option lern_timeout in \[vxlan\]; known: api_open"),
+        ("[vxlan]\nlern_timeout = 3", r"unknown option lern_timeout in \[vxlan\]; known: api_cert"),
         ("[vxlam]\nlearn_timeout = 3", r"unknown section \[vxlam\] in .*my.conf"),
         ("[DEFAULT]\nstore = sqlite://", r"unknown option store in .*; it belongs in \[vxlan\]"),
         ("[DEFAULT]\nofp-listen-host = ::", r"unknown option ofp-listen-host in \[DEFAULT\]"),

@@ -1,0 +1,110 @@
+"""Takes HTTP connections for ever, with and without TLS."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol, TypeAlias
+
+import eventlet
+import eventlet.wsgi
+
+from controller.api.problems import Problem
+from controller.web.connections import Connection, Connections, Phase
+from controller.web.protocol import Protocol as Http
+
+LOG: Final = logging.getLogger("vxlan_l2.rest")
+
+SWEEP_EVERY_S: Final = 1.0
+PAUSE_S: Final = 0.02
+
+Application: TypeAlias = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+class Listener(Protocol):
+    def accept(self) -> tuple[Any, Any]: ...
+    def getsockname(self) -> Any: ...
+
+
+class Server(eventlet.wsgi.Server):  # type: ignore[misc]
+    """tls: an ssl.SSLContext. ended: counts connections that were ended, and requests refused
+    before the application saw them, by reason.
+    """
+
+    def __init__(
+        self, application: Application, most: int, ended: Counter[str], tls: Any = None
+    ) -> None:
+        secured = {} if tls is None else {"wsgi.url_scheme": "https", "HTTPS": "on"}
+        super().__init__(
+            None, None, application, log=_Log(), environ=secured, debug=False, keepalive=True
+        )
+        self.log_x_forwarded_for = False  # whoever sends it may write what he likes
+        self.log_output = LOG.isEnabledFor(logging.DEBUG)
+        self.capitalize_response_headers = False  # they are; eventlet would do it for each
+        self._tls = tls
+        self._ended = ended
+        self._connections = Connections(most, ended)
+
+    def relieve(self) -> None:
+        """Make room, where files have run out."""
+        self._connections.make_room(time.monotonic())
+
+    def serve_for_ever(self, listener: Listener) -> None:
+        eventlet.spawn(self._sweep_for_ever)
+        while True:
+            connection = Connection(*listener.accept())
+            while self._connections.full and not self._connections.make_room(time.monotonic()):
+                eventlet.sleep(PAUSE_S)
+            self._connections.add(connection)
+            eventlet.spawn_n(self._serve, connection)
+            eventlet.sleep(0)  # those that were hung up on can close
+
+    def refused(self, address: str, problem: Problem) -> None:
+        self._ended[f"{problem.status}"] += 1
+        LOG.debug("%s: %d %s", address, problem.status, problem.detail)
+
+    def _serve(self, connection: Connection) -> None:
+        try:
+            if self._tls is not None:
+                connection.begin(Phase.HANDSHAKE)
+                connection.wait()
+                connection.socket = self._tls.wrap_socket(
+                    connection.socket, server_side=True, do_handshake_on_connect=False
+                )
+                connection.socket.do_handshake()
+            Http(connection, self)
+        except OSError as error:
+            LOG.debug("%s: %s", connection.address[0], error)
+        except Exception:
+            LOG.exception("a connection from %s failed", connection.address[0])
+        finally:
+            self._connections.remove(connection)
+            connection.hang_up()
+            connection.socket.close()
+
+    def _sweep_for_ever(self) -> None:
+        while True:
+            eventlet.sleep(SWEEP_EVERY_S)
+            self._connections.sweep(time.monotonic())
+
+
+class _Log:
+    """Calls are logged with --verbose only; what went wrong in one always."""
+
+    debug = staticmethod(LOG.debug)
+    error = staticmethod(LOG.error)
+
+    def info(self, text: str) -> None:
+        failed = text.startswith("Traceback") and not _client_left(text)
+        LOG.log(logging.ERROR if failed else logging.DEBUG, "%s", text)
+
+
+def _client_left(traceback: str) -> bool:
+    """Whether all that went wrong is that a client went away, or did not read its answer."""
+    return (
+        traceback.rstrip()
+        .rpartition("\n")[2]
+        .startswith(("BrokenPipeError", "ConnectionResetError", "TimeoutError: timed out"))
+    )
