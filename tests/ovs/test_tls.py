@@ -64,7 +64,7 @@ def test_three_hosts_with_a_certificate_each(make_secured, authority):
 def test_a_host_cannot_be_another_one(make_secured, authority):
     """With the key of h2 nobody is h3; and what is bound to one certificate takes no other."""
     fabric = make_secured()
-    one, two, three = fabric.lab.hosts
+    _one, two, three = fabric.lab.hosts
     identify(authority, fabric)
     fabric.connect()
     before = state(fabric, three)["vtep"]
