@@ -62,6 +62,7 @@ class HostStatus:
     flows: int
     nd_responder: str | None = None  # who answers neighbour solicitations: "switch", "controller"
     flow_monitor: bool = False  # whether its switch tells what others do to its flows
+    shed: int = 0  # packet-ins that were too many, since the controller started
 
 
 @dataclass(frozen=True, slots=True)

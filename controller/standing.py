@@ -12,7 +12,7 @@ def host_status(engine: Engine, dpid: int) -> HostStatus:
     """What the API shows of a host beside its facts."""
     replica = engine.replicas.get(dpid)
     if replica is None:
-        return HostStatus(False, "DISCONNECTED", None, (), 0)
+        return HostStatus(False, "DISCONNECTED", None, (), 0, shed=_shed(engine, dpid))
     state, reason = standing(engine.topology, replica)
     host = engine.topology.hosts.get(dpid)
     ports = tuple(
@@ -20,7 +20,13 @@ def host_status(engine: Engine, dpid: int) -> HostStatus:
     )
     answers = "switch" if replica.bridge.nd else "controller"
     monitor = bool(replica.watch.works)
-    return HostStatus(True, state, reason, ports, replica.desired_count(), answers, monitor)
+    flows, shed = replica.desired_count(), _shed(engine, dpid)
+    return HostStatus(True, state, reason, ports, flows, answers, monitor, shed)
+
+
+def _shed(engine: Engine, dpid: int) -> int:
+    budget = engine.budgets.known(dpid)
+    return 0 if budget is None else budget.shed
 
 
 def standing(topology: Topology, replica: Replica) -> tuple[str, str | None]:

@@ -53,6 +53,7 @@ ECHO_EVERY_S = 5.0
 DEAD_AFTER_S = 15.0
 OWN_STALL_S = 1.0
 UNREAD_MAX_BYTES = 4 << 20
+REST_MAX_S = 0.25
 
 _PACKET_IN = bytes((encode.VERSION, encode.PACKET_IN))
 _EPOCHS = itertools.count(int(time.time() * 1000) & 0xFFFFFFFFFF)
@@ -156,6 +157,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         self._heard_s = time.monotonic()
         self._announced = False
         self._first_ports: dict[int, str] = {}
+        self._rest_s = 0.0
         self.epoch = next(_EPOCHS)
         super().__init__(socket, address)
         with contextlib.suppress(OSError):
@@ -301,6 +303,10 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
 
     # In
 
+    def rest(self, seconds: float) -> None:
+        """Leave the socket unread for so long: it brings more than is taken of one switch."""
+        self._rest_s = min(REST_MAX_S, self._rest_s + seconds)
+
     @property
     def dpid_text(self) -> str:
         return "unknown" if self.id is None else f"{self.id:016x}"
@@ -320,6 +326,9 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
                 self._heard_s = time.monotonic()
                 buffer += data
                 self._take_messages(buffer)
+                if self._rest_s:
+                    rest_s, self._rest_s = self._rest_s, 0.0
+                    eventlet.sleep(rest_s)
                 if self._more_to_read:
                     eventlet.sleep(0)  # a dump comes faster than it is read
         except (decode.Malformed, guard.Refused) as error:
