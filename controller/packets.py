@@ -128,14 +128,15 @@ class PacketIns:
             return True
         entry = lesson.learned
         if entry is not None:
+            vni, mac, place = entry[:3]
             if lesson.known:
-                self.newcomers.heard(entry.host, entry.key, now_s)
+                self.newcomers.heard(place, (vni, mac), now_s)
             else:
-                left = self._news.take((entry.host, entry.vni), now_s)
+                left = self._news.take((place, vni), now_s)
                 if left is None:
                     return False
-                if left < PRESSED and entry.key not in self._topology.learned:
-                    self.newcomers.add(entry.host, entry.key, now_s)
+                if left < PRESSED and (vni, mac) not in self._topology.learned:
+                    self.newcomers.add(place, (vni, mac), now_s)
             self.remember(entry)
             return True
         if lesson.held is not None:

@@ -182,8 +182,8 @@ def flapping(evidence: Evidence) -> Findings:
     if len(evidence.flapping) > FLAPPING_TOLD:
         yield error(
             None,
-            f"{len(evidence.flapping) - FLAPPING_TOLD} MACs and virtual IPs more moved so often that"
-            " they are not followed for a while",
+            f"{len(evidence.flapping) - FLAPPING_TOLD} MACs and virtual IPs more moved so often"
+            " that they are not followed for a while",
             "so many at once: there is a loop behind the br-int of two hosts, or one VM copies"
             " others' MACs",
             "ovs-vsctl show  # on the hosts that the log names",
