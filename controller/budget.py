@@ -151,13 +151,13 @@ class Budget:
 
     def _choose(self, packets: Sequence[PacketIn], now_s: float) -> Sequence[PacketIn]:
         if not self._cells or now_s - self._cells_s >= 1.0:
-            self._cells, self._cells_s = [0] * _CELLS, now_s
+            self._cells, self._cells_s = [0] * (_CELLS * len(Class)), now_s
         cells, shares, tokens = self._cells, self.shares, self._tokens
         taken: list[PacketIn] = []
         for packet in packets:
             of = _CLASSES.get(packet.cookie >> 48, 0)
             # Python's hash of bytes is seeded: nobody can choose a MAC to share another's cell.
-            cell = hash(packet.frame[6:12]) + of & _CELLS - 1
+            cell = of * _CELLS + hash(packet.frame[6:12]) % _CELLS
             cells[cell] += 1
             if tokens >= 1.0:
                 tokens -= 1.0

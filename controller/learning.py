@@ -24,6 +24,8 @@ REPEAT_S = 0.5
 NEWS_BURST_MIN, NEWS_PER_S_MIN, NEWS_WITHIN_S = 64, 50.0, 40.0
 PRESSED = 0.75
 SETTLED_S = 60.0
+DUE_S = 60.0
+"""What was heard so long ago may be renewed at any rate: nobody can make that often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +101,15 @@ class Newcomers:
 class Lesson(NamedTuple):
     """What a frame teaches: a learned MAC, a registered VM's move, or who holds a virtual IP.
 
-    ``flaps``: a MAC that is not followed any more for a while. ``known``: the learned MAC was known
-    there, with its IPs.
+    ``flaps``: a MAC that is not followed any more for a while. ``after_s``: how long ago the same
+    was heard of the learned MAC before; None where it says something new.
     """
 
     learned: LearnedMac | None = None
     moved: tuple[MacKey, Location] | None = None
     held: Vip | None = None
     flaps: str | None = None
-    known: bool = False
+    after_s: float | None = None
 
 
 NOTHING = Lesson()
@@ -194,7 +196,9 @@ def _learned(
     fresh = before is not None and now_s - before.seen_s < REPEAT_S
     if fresh and (ip is None or now_s - ips.get(ip, float("-inf")) < REPEAT_S):
         return NOTHING
-    known = before is not None and (ip is None or ip in ips)
+    after_s = None
+    if before is not None and (ip is None or ip in ips):
+        after_s = now_s - (before.seen_s if ip is None else ips[ip])
     if ip is not None:
         ips[ip] = now_s
     if len(ips) > MAX_IPS_PER_MAC:
@@ -202,7 +206,7 @@ def _learned(
     entry = LearnedMac(
         Vni(vni), mac, place, now_s, tuple(sorted(ips.items())), moves.generation(key)
     )
-    return Lesson(entry, known=known)
+    return Lesson(entry, after_s=after_s)
 
 
 def claim(

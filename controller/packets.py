@@ -15,6 +15,7 @@ from controller.events import Effects
 from controller.flow import Field, Group, Output, SetField
 from controller.frames import Frame, untagged
 from controller.learning import (
+    DUE_S,
     MAX_MACS_PER_IP,
     NOTHING,
     PRESSED,
@@ -51,7 +52,7 @@ class PacketIns:
         self.moves = Moves()
         self.sightings = Sightings()
         self.newcomers = Newcomers(limits)
-        self._news = limits.news
+        self._news, self._repeats = limits.news, limits.news
         self._lines, self._lines_s = 0, float("-inf")
 
     def take(
@@ -129,8 +130,10 @@ class PacketIns:
         entry = lesson.learned
         if entry is not None:
             vni, mac, place = entry[:3]
-            if lesson.known:
+            if lesson.after_s is not None:
                 self.newcomers.heard(place, (vni, mac), now_s)
+                if lesson.after_s < DUE_S and self._repeats.take((place, vni), now_s) is None:
+                    return False
             else:
                 left = self._news.take((place, vni), now_s)
                 if left is None:
@@ -177,6 +180,7 @@ class PacketIns:
         """Drop what is over."""
         self.moves.forget(now_s)
         self._news.forget(now_s)
+        self._repeats.forget(now_s)
         self.newcomers.forget(self._topology)
 
     # Answers
