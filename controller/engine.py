@@ -14,6 +14,7 @@ from controller import frames, learning, probes
 from controller.adoption import Adoption
 from controller.audit import Findings
 from controller.bridges import Bridge, PortNames
+from controller.budget import REST_S, Budget, Budgets, told
 from controller.counting import FLOOD_MISS, Counting
 from controller.derivation import Derivation
 from controller.events import (
@@ -107,6 +108,7 @@ class Engine:
         self.inquiries = Inquiries()
         self._effects = Effects()
         self.packet_ins_dropped = 0
+        self.budgets = Budgets()
         self.flow_mods_before = 0  # of connections that are over
         self._at_work: dict[int, None] = {}  # switches whose audits have more to do
         self._suspicious: dict[int, None] = {}  # switches whose flow monitors said something
@@ -479,7 +481,9 @@ class Engine:
         self, replica: Replica, packets: Sequence[decode.PacketIn], now_s: float
     ) -> None:
         take, effects = self.packets.take, self._effects
-        for packet in packets:
+        budget = self.budgets.of(replica.dpid, now_s)
+        before = budget.shed
+        for packet in budget.admit(packets, now_s):
             kind = cookie_kind(packet.cookie)
             frame = frames.parse(packet.frame)
             if frame is None or kind is None:
@@ -493,7 +497,21 @@ class Engine:
                 continue
             if kind in FOREIGN_KINDS:
                 self._saw_foreign(replica, packet)
-            take(replica, kind, packet, frame, now_s, effects)
+            if not take(replica, kind, packet, frame, now_s, effects):
+                budget.note_shed(packet.tun_id, packet.frame, now_s)
+        if budget.shed != before:
+            self._shed(replica, budget, budget.shed - before, now_s)
+
+    def _shed(self, replica: Replica, budget: Budget, count: int, now_s: float) -> None:
+        """A host's packet-ins were too many."""
+        self.budgets.shed += count
+        self._effects.rest[replica.dpid] = count * REST_S
+        if budget.is_to_be_told(now_s):
+            host = self._called(replica.dpid)
+            self._effects.log.append(
+                f"host {host} sends more packet-ins than are taken of one host, {budget.shed} shed"
+                f" so far: {told(budget)}"
+            )
 
     def _probed(
         self, replica: Replica, packet: decode.PacketIn, frame: frames.Frame, now_s: float
@@ -578,7 +596,7 @@ class Engine:
         self._effects.happened += self.counting.tick(now_s)
         if now_s >= self._forget_moves_s:
             self._forget_moves_s = now_s + 60.0
-            self.packets.moves.forget(now_s)
+            self.packets.forget(now_s)
         if self._suspicious:
             self._look_into(now_s)
         for replica in self.replicas.values():

@@ -142,8 +142,8 @@ class Effects:
     Wake these switches' senders; store what was seen of these hosts, and who holds these virtual
     IPs; commit these registered VMs' moves; close these connections; tell who waits for these
     switches' confirmation; log; tell
-    listeners, also of drift. ``again``: work is left over, come back with
-    Continue.
+    listeners, also of drift. ``rest``: leave these switches' connections unread for so many
+    seconds. ``again``: work is left over, come back with Continue.
     """
 
     wake: set[int] = field(default_factory=set)
@@ -155,4 +155,5 @@ class Effects:
     log: list[str] = field(default_factory=list)
     happened: list[Happening] = field(default_factory=list)
     drifted: list[Drift] = field(default_factory=list)
+    rest: dict[int, float] = field(default_factory=dict)
     again: bool = False

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from controller.budget import Buckets
 from controller.frames import Frame
 from controller.moves import Moves, Verdict
 from controller.sightings import Sightings
@@ -15,8 +16,16 @@ from topology.model import LearnedMac, MacKey, Network, Topology, Vip
 from topology.types import Foreign, Ip, Location, Mac, Vni
 
 MAX_IPS_PER_MAC = 16
+MAX_MACS_PER_IP = 8
 REPEAT_S = 0.5
 """Copies of one source that come closer together than this teach nothing new."""
+
+
+NEWS_BURST_MIN, NEWS_PER_S_MIN, NEWS_WITHIN_S = 64, 50.0, 40.0
+PRESSED = 0.75
+SETTLED_S = 60.0
+DUE_S = 60.0
+"""What was heard so long ago may be renewed at any rate: nobody can make that often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +35,81 @@ class Limits:
     per_place: int = 2048
     per_network: int = 16384
 
+    @property
+    def floor(self) -> int:
+        """So many of a place are remembered even where their network is full."""
+        return self.per_network // 1024
+
+    @property
+    def news(self) -> Buckets:
+        """How much that is new each place may teach of each network: each piece is a flow-mod on
+        every host. All that a place may teach at once, and again within NEWS_WITHIN_S.
+        """
+        burst = max(NEWS_BURST_MIN, self.per_place)
+        return Buckets(burst, max(NEWS_PER_S_MIN, burst / NEWS_WITHIN_S))
+
+
+class Newcomers:
+    """MACs that were learned while their place taught very many of their network.
+
+    When there is no room these go first, oldest first: who was known before a flood of MACs began
+    stays known. Who is heard again after SETTLED_S is no newcomer any more.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._most = limits.per_place
+        self._of: dict[tuple[int, int], dict[MacKey, float]] = {}
+
+    def add(self, place: int, key: MacKey, now_s: float) -> None:
+        there = self._of.setdefault((place, key[0]), {})
+        there.pop(key, None)
+        there[key] = now_s
+        if len(there) > self._most:
+            del there[next(iter(there))]
+
+    def heard(self, place: int, key: MacKey, now_s: float) -> None:
+        """It was heard again."""
+        there = self._of.get((place, key[0]))
+        if there is not None and now_s - there.get(key, now_s) >= SETTLED_S:
+            del there[key]
+
+    def oldest(self, topology: Topology, place: int, vni: int) -> MacKey | None:
+        """The first to go, which is no newcomer then."""
+        there = self._of.get((place, vni), {})
+        while there:
+            key = next(iter(there))
+            del there[key]
+            entry = topology.learned.get(key)
+            if entry is not None and entry.host == place:
+                return key
+        return None
+
+    def forget(self, topology: Topology) -> None:
+        """Drop those that are not known any more, or elsewhere."""
+        for (place, vni), there in list(self._of.items()):
+            known = topology.learned_of_network_on(vni, place)
+            left = {key: at_s for key, at_s in there.items() if key in known}
+            if left:
+                self._of[place, vni] = left
+            else:
+                del self._of[place, vni]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._of.values()))
+
 
 class Lesson(NamedTuple):
     """What a frame teaches: a learned MAC, a registered VM's move, or who holds a virtual IP.
 
-    ``flaps``: a MAC that is not followed any more for a while.
+    ``flaps``: a MAC that is not followed any more for a while. ``after_s``: how long ago the same
+    was heard of the learned MAC before; None where it says something new.
     """
 
     learned: LearnedMac | None = None
     moved: tuple[MacKey, Location] | None = None
     held: Vip | None = None
     flaps: str | None = None
+    after_s: float | None = None
 
 
 NOTHING = Lesson()
@@ -68,7 +141,10 @@ def observe(
         if not network.follow_moves or not frame.announces:
             sightings.note(network.vni, mac, 0, place, now_s)
             return NOTHING
-        return _moved(moves, key, vm.host, place, now_s)
+        lesson = _moved(moves, key, vm.host, place, now_s)
+        if lesson.moved is None:
+            sightings.note(network.vni, mac, 0, place, now_s)
+        return lesson
     if not network.learning or network.port_security:
         return NOTHING
     if frame.arp is None and frame.nd is None and key not in topology.learned:
@@ -84,6 +160,10 @@ def _moved(moves: Moves, key: MacKey, left: Location, place: Location, now_s: fl
 
 
 def _flapping(verdict: Verdict, what: str, left: object, place: object) -> Lesson:
+    if verdict is Verdict.MANY:
+        return Lesson(
+            flaps=f"{what} is not followed from {left} to {place} for now: too many move at once"
+        )
     if verdict is not Verdict.FLAPS:
         return NOTHING
     return Lesson(flaps=f"{what} flaps between {left} and {place}: it stays at {left} for now")
@@ -116,12 +196,17 @@ def _learned(
     fresh = before is not None and now_s - before.seen_s < REPEAT_S
     if fresh and (ip is None or now_s - ips.get(ip, float("-inf")) < REPEAT_S):
         return NOTHING
+    after_s = None
+    if before is not None and (ip is None or ip in ips):
+        after_s = now_s - (before.seen_s if ip is None else ips[ip])
     if ip is not None:
         ips[ip] = now_s
     if len(ips) > MAX_IPS_PER_MAC:
         del ips[min(ips, key=lambda known: (ips[known], known))]
-    known = tuple(sorted(ips.items()))
-    return Lesson(LearnedMac(Vni(vni), mac, place, now_s, known, moves.generation(key)))
+    entry = LearnedMac(
+        Vni(vni), mac, place, now_s, tuple(sorted(ips.items())), moves.generation(key)
+    )
+    return Lesson(entry, after_s=after_s)
 
 
 def claim(
@@ -137,7 +222,9 @@ def claim(
     if mac not in vip.macs or vip.holder == mac:
         return NOTHING
     if vip.holder is not None:
-        verdict = moves.ask(("vip", vip.key), vip.holder, mac, now_s, announced=True)
+        verdict = moves.ask(
+            ("vip", vip.key), vip.holder, mac, now_s, announced=True, counted=(-1 - vni,)
+        )
         if verdict is not Verdict.MOVE:
             return _flapping(verdict, f"virtual IP {ip} (network {vni})", vip.holder, mac)
     return Lesson(held=replace(vip, holder=mac))
@@ -192,16 +279,24 @@ def _may_be_learned(topology: Topology, vni: int, ip: Ip) -> bool:
     return topology.vm_with_ip(vni, ip) is None
 
 
-def surplus(topology: Topology, entry: LearnedMac, limits: Limits) -> tuple[MacKey, ...]:
-    """What is to be forgotten so that this entry fits: the stalest of who has the most.
+def surplus(
+    topology: Topology, entry: LearnedMac, limits: Limits, newcomers: Newcomers
+) -> MacKey | None:
+    """What is to be forgotten so that this entry fits: of its own place, a newcomer or the stalest.
 
-    Of a place that is the network with most there, so that no tenant pushes out another's.
+    Of a place it is the network with most there that loses one, so that no tenant pushes out
+    another's; and no place pushes out another's, not even in a network that is full.
     """
-    if len(topology.learned_on(entry.host)) > limits.per_place:
-        return (topology.stalest_learned_of_place(entry.host),)
-    if len(topology.learned_in(entry.vni)) > limits.per_network:
-        return (topology.stalest_learned_of_network(entry.vni),)
-    return ()
+    place, vni = entry.host, int(entry.vni)
+    if len(topology.learned_on(place)) > limits.per_place:
+        vni = topology.most_learned_on(place)
+    elif (
+        len(topology.learned_in(vni)) <= limits.per_network
+        or len(topology.learned_of_network_on(vni, place)) <= limits.floor
+    ):
+        return None
+    newcomer = newcomers.oldest(topology, place, vni)
+    return newcomer or next(iter(topology.learned_of_network_on(vni, place)))
 
 
 def aged(entry: LearnedMac, now_s: float, timeout_s: float) -> LearnedMac | None:

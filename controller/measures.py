@@ -47,6 +47,8 @@ class Measures:
     version: str = ""
     packet_ins: int = 0
     packet_ins_dropped: int = 0
+    packet_ins_shed: int = 0
+    moves_refused: int = 0
     flow_mods: int = 0
     sent_bytes: int = 0
     openflow_refused: Counter[str] = field(default_factory=Counter)  # connections, by reason

@@ -4,6 +4,9 @@ A packet that was under way in the old host's switch when its VM announced itsel
 after that announcement. Each move opens a generation, in which for SETTLE_S nothing from the host
 that was left moves it back, unless it announces just that. Who moves MANY_MOVES times within FLAP_S
 stays where it is for HOLD_S, twice as long each time it goes on.
+
+Nor may very many move at once from or to one place: that is a loop in somebody's network, and each
+move is a flow-mod on every host. Who is not followed for that is when it is heard again, later.
 """
 
 from __future__ import annotations
@@ -12,10 +15,15 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from controller.budget import Buckets
+
 SETTLE_S = 1.0
 MANY_MOVES, FLAP_S = 8, 10.0
 HOLD_S, HOLD_MAX_S = 10.0, 160.0
 FORGET_S = 300.0
+PLACE_BURST, PLACE_PER_S = 512.0, 50.0
+"""Moves from one place, or to it; a host that is evacuated has some hundred VMs."""
+PASTS_MAX = 65_536
 
 
 class Verdict(Enum):
@@ -24,6 +32,8 @@ class Verdict(Enum):
     HELD = "held"
     FLAPS = "flaps"
     """It is held from now on: to be reported."""
+    MANY = "many"
+    """Too many move from or to that place: to be reported, once in a while."""
 
 
 @dataclass(slots=True)
@@ -41,6 +51,8 @@ class Moves:
 
     def __init__(self) -> None:
         self._pasts: dict[Hashable, _Past] = {}
+        self._places = Buckets(PLACE_BURST, PLACE_PER_S)
+        self.refused = 0  # moves that were not followed, for whatever reason
 
     def generation(self, key: Hashable) -> int:
         """How often it has moved lately."""
@@ -48,10 +60,38 @@ class Moves:
         return 0 if past is None else past.generation
 
     def ask(
-        self, key: Hashable, left: int, to: int, now_s: float, *, announced: bool = False
+        self,
+        key: Hashable,
+        left: int,
+        to: int,
+        now_s: float,
+        *,
+        announced: bool = False,
+        counted: tuple[int, ...] = (),
     ) -> Verdict:
-        """Note a move from one place to another, unless it is not to happen."""
-        past = self._pasts.setdefault(key, _Past())
+        """Note a move from one place to another, unless it is not to happen.
+
+        ``counted``: what it counts for, where that is not the two places.
+        """
+        verdict = self._judge(key, left, to, now_s, announced, counted or (left, to))
+        if verdict is not Verdict.MOVE:
+            self.refused += 1
+        return verdict
+
+    def _judge(
+        self,
+        key: Hashable,
+        left: int,
+        to: int,
+        now_s: float,
+        announced: bool,
+        counted: tuple[int, ...],
+    ) -> Verdict:
+        past = self._pasts.get(key)
+        if past is None:
+            past = self._pasts[key] = _Past()
+            if len(self._pasts) > PASTS_MAX:
+                del self._pasts[next(iter(self._pasts))]
         if now_s < past.held_until_s:
             return Verdict.HELD
         if to == past.left and now_s - past.moved_s < SETTLE_S and not announced:
@@ -62,6 +102,8 @@ class Moves:
             past.held_until_s = now_s + past.hold_s
             past.hold_s = min(HOLD_MAX_S, past.hold_s * 2)
             return Verdict.FLAPS
+        if any(self._places.take((place, 0), now_s) is None for place in counted):
+            return Verdict.MANY
         past.recent_s.append(now_s)
         past.left, past.moved_s = left, now_s
         past.generation += 1
@@ -84,3 +126,4 @@ class Moves:
         ]
         for key in over:
             del self._pasts[key]
+        self._places.forget(now_s)

@@ -14,7 +14,16 @@ from controller.desired import answers, owner_of
 from controller.events import Effects
 from controller.flow import Field, Group, Output, SetField
 from controller.frames import Frame, untagged
-from controller.learning import NOTHING, Lesson, Limits, observe
+from controller.learning import (
+    DUE_S,
+    MAX_MACS_PER_IP,
+    NOTHING,
+    PRESSED,
+    Lesson,
+    Limits,
+    Newcomers,
+    observe,
+)
 from controller.moves import Moves
 from controller.news import of_vip
 from controller.pipeline import DHCP_MAC, FOREIGN_KINDS, Kind
@@ -25,6 +34,9 @@ from controller.wire import encode
 from controller.wire.decode import PacketIn
 from topology.model import LearnedMac, Network, Put, Remove, Vm
 from topology.types import Ip, Mac, Vni
+
+LINES, LINES_S = 10, 10.0
+"""So many lines about who flaps are logged within so many seconds."""
 
 _UNKNOWN = (Kind.LOCAL_UNKNOWN, Kind.LOCAL_ARP, Kind.LOCAL_ND)
 
@@ -39,6 +51,9 @@ class PacketIns:
         self._limits = limits
         self.moves = Moves()
         self.sightings = Sightings()
+        self.newcomers = Newcomers(limits)
+        self._news, self._repeats = limits.news, limits.news
+        self._lines, self._lines_s = 0, float("-inf")
 
     def take(
         self,
@@ -48,23 +63,22 @@ class PacketIns:
         frame: Frame,
         now_s: float,
         effects: Effects,
-    ) -> None:
-        """One packet-in of one of our flows."""
+    ) -> bool:
+        """One packet-in of one of our flows; False where it tells more than may be learned now."""
         if kind is Kind.LOCAL_STRAY:
             if packet.in_port == replica.bridge.patch_port and Mac(frame.eth_src).is_station:
                 vlan = frames.vlan_of(packet.frame)
                 self.sightings.note(None, frame.eth_src, vlan, replica.dpid, now_s)
-            return
+            return True
         network = self._topology.networks.get(packet.tun_id)
         if network is None:
-            return
+            return True
         if kind in FOREIGN_KINDS:
-            self._from_foreign(network, packet, frame, now_s, effects)
-            return
+            return self._from_foreign(network, packet, frame, now_s, effects)
         if packet.in_port != replica.bridge.patch_port:
-            return
+            return True
         if kind in _UNKNOWN:
-            self._learn(
+            return self._learn(
                 observe(
                     self._topology,
                     self.moves,
@@ -74,15 +88,15 @@ class PacketIns:
                     now_s,
                     self.sightings,
                 ),
+                now_s,
                 effects,
             )
-            return
         match kind:
             case Kind.VIP_CLAIM:
                 lesson = learning.claim(
                     self._topology, self.moves, network.vni, replica.dpid, frame, now_s
                 )
-                self._learn(lesson, effects)
+                self._learn(lesson, now_s, effects)
             case Kind.DHCP_REQUEST:
                 self._dhcp(replica, network, packet, frame)
             case Kind.ND_PUNT:
@@ -92,27 +106,42 @@ class PacketIns:
             case Kind.NEIGHBOUR_PUNT:
                 self._who_has(replica, network, packet, frame)
             case _:
-                return
+                return True
         effects.wake.add(replica.dpid)
+        return True
 
     # Lessons
 
     def _from_foreign(
         self, network: Network, packet: PacketIn, frame: Frame, now_s: float, effects: Effects
-    ) -> None:
+    ) -> bool:
         vtep = self._topology.vteps.get(Ip.v4(packet.tun_src))
         if vtep is None or not vtep.learning or network.vni not in vtep.vnis:
-            return
+            return True
         lesson = observe(
             self._topology, self.moves, network, vtep.location, frame, now_s, self.sightings
         )
-        self._learn(lesson, effects)
+        return self._learn(lesson, now_s, effects)
 
-    def _learn(self, lesson: Lesson, effects: Effects) -> None:
+    def _learn(self, lesson: Lesson, now_s: float, effects: Effects) -> bool:
+        """Take a lesson in; False where its place has taught too much that is new of late."""
         if lesson is NOTHING:
-            return
-        if lesson.learned is not None:
-            self.remember(lesson.learned)
+            return True
+        entry = lesson.learned
+        if entry is not None:
+            vni, mac, place = entry[:3]
+            if lesson.after_s is not None:
+                self.newcomers.heard(place, (vni, mac), now_s)
+                if lesson.after_s < DUE_S and self._repeats.take((place, vni), now_s) is None:
+                    return False
+            else:
+                left = self._news.take((place, vni), now_s)
+                if left is None:
+                    return False
+                if left < PRESSED and (vni, mac) not in self._topology.learned:
+                    self.newcomers.add(place, (vni, mac), now_s)
+            self.remember(entry)
+            return True
         if lesson.held is not None:
             self._derivation.apply(Put(lesson.held))
             effects.holders.add(lesson.held.key)
@@ -121,13 +150,38 @@ class PacketIns:
             key, place = lesson.moved
             effects.moves[key] = place
         if lesson.flaps is not None:
-            effects.log.append(lesson.flaps)
+            self._complain(lesson.flaps, now_s, effects)
+        return True
+
+    def _complain(self, line: str, now_s: float, effects: Effects) -> None:
+        """Log who is not followed; of many, some."""
+        if now_s - self._lines_s >= LINES_S:
+            self._lines, self._lines_s = 0, now_s
+        self._lines += 1
+        if self._lines <= LINES:
+            effects.log.append(line)
+        elif self._lines == LINES + 1:
+            effects.log.append("more flap, or move at once, than are logged: see vxlanctl doctor")
 
     def remember(self, entry: LearnedMac) -> None:
         """Take a learned MAC in, within the limits."""
-        self._derivation.apply(Put(entry))
-        for key in learning.surplus(self._topology, entry, self._limits):
-            self._derivation.apply(Remove(LearnedMac, key))
+        topology, derivation = self._topology, self._derivation
+        derivation.apply(Put(entry))
+        surplus = learning.surplus(topology, entry, self._limits, self.newcomers)
+        if surplus is not None:
+            derivation.apply(Remove(LearnedMac, surplus))
+        for ip, _seen_s in entry.ips:
+            if topology.speakers_of(entry.vni, ip) > MAX_MACS_PER_IP:
+                stalest = topology.stalest_speaker_of(entry.vni, ip)
+                others = tuple(pair for pair in stalest.ips if pair[0] != ip)
+                derivation.apply(Put(stalest._replace(ips=others)))
+
+    def forget(self, now_s: float) -> None:
+        """Drop what is over."""
+        self.moves.forget(now_s)
+        self._news.forget(now_s)
+        self._repeats.forget(now_s)
+        self.newcomers.forget(self._topology)
 
     # Answers
 

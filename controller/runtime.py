@@ -410,6 +410,8 @@ class Runtime:
         measures, committer, engine = self._measures, self._committer, self.engine
         measures.commits, measures.commits_failed = committer.latency, committer.failures
         measures.packet_ins_dropped = engine.packet_ins_dropped
+        measures.packet_ins_shed = engine.budgets.shed
+        measures.moves_refused = engine.packets.moves.refused
         now = sum(replica.flow_mods for replica in engine.replicas.values())
         measures.flow_mods = engine.flow_mods_before + now
         return measures
@@ -543,6 +545,9 @@ class Runtime:
         for dpid in effects.close:
             if dpid in self._connections:
                 self._connections[dpid].close()
+        for dpid, seconds in effects.rest.items():
+            if dpid in self._connections:
+                self._connections[dpid].rest(seconds)
         for line in effects.log:
             LOG.warning("%s", line)
         if effects.happened:

@@ -64,6 +64,7 @@ class HostStatus:
     flow_monitor: bool = False  # whether its switch tells what others do to its flows
     address: str | None = None  # whence it connects, "192.0.2.1:40000"
     certificate: Fingerprint | None = None  # what its switch presented
+    shed: int = 0  # packet-ins that were too many, since the controller started
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ def host_status(engine: Engine, dpid: int) -> HostStatus:
     if replica is None:
         held = engine.identities.held.get(dpid)
         if held is None:
-            return HostStatus(False, "DISCONNECTED", None, (), 0)
+            return HostStatus(False, "DISCONNECTED", None, (), 0, shed=_shed(engine, dpid))
         certificate = _fingerprint(held.certificate)
         return HostStatus(
             True, HELD, why_held(dpid), (), 0, address=held.peer, certificate=certificate
@@ -40,7 +40,13 @@ def host_status(engine: Engine, dpid: int) -> HostStatus:
         bool(replica.watch.works),
         replica.address,
         _fingerprint(replica.certificate),
+        _shed(engine, dpid),
     )
+
+
+def _shed(engine: Engine, dpid: int) -> int:
+    budget = engine.budgets.known(dpid)
+    return 0 if budget is None else budget.shed
 
 
 def standing(topology: Topology, replica: Replica) -> tuple[str, str | None]:

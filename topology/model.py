@@ -340,6 +340,10 @@ class _Claims(Generic[K, V]):
         there = self._by_key.get(key)
         return min(there) if isinstance(there, set) else there
 
+    def count(self, key: K) -> int:
+        there = self._by_key.get(key)
+        return len(there) if isinstance(there, set) else int(there is not None)
+
     def all(self, key: K) -> list[V]:
         there = self._by_key.get(key)
         if there is None:
@@ -504,6 +508,16 @@ class Topology:
             return None
         return max(seen, key=lambda entry: (dict(entry.ips)[Ip(ip)], entry.mac))
 
+    def speakers_of(self, vni: int, ip: int) -> int:
+        """How many learned MACs spoke for this IP."""
+        speakers = self._learned_ips.get(vni)
+        return 0 if speakers is None else speakers.count(ip)
+
+    def stalest_speaker_of(self, vni: int, ip: Ip) -> LearnedMac:
+        """Of the learned MACs that spoke for this IP, the one that did so longest ago."""
+        speakers = [self.learned[key] for key in self._learned_ips[vni].all(ip)]
+        return min(speakers, key=lambda entry: (dict(entry.ips)[ip], entry.mac))
+
     def keys_of_hosts(self) -> SortedKeys[int]:
         return self._host_keys
 
@@ -538,21 +552,14 @@ class Topology:
     def vips_in(self, vni: int) -> SortedKeys[IpKey]:
         return self._vips_in.get(vni, _NO_KEYS)
 
-    def stalest_learned_of_network(self, vni: int) -> MacKey:
-        """Of the place that has most of the network's learned MACs the one longest not renewed."""
-        places = self._learned_at[vni]
-        most = max(places, key=lambda place: (len(places[place]), place))
-        return next(iter(places[most]))
+    def learned_of_network_on(self, vni: int, place: int) -> Collection[MacKey]:
+        """The network's MACs learned at this place, the one longest not renewed first."""
+        return self._learned_at.get(place, {}).get(vni, ())
 
-    def stalest_learned_of_place(self, place: int) -> MacKey:
-        """Of the network that has most of the place's learned MACs the one longest not renewed."""
-        there = [
-            (len(keys), vni)
-            for vni, places in self._learned_at.items()
-            if (keys := places.get(place))
-        ]
-        _count, most = max(there)
-        return next(iter(self._learned_at[most][place]))
+    def most_learned_on(self, place: int) -> int:
+        """The network with the most MACs learned at this place, where there is any."""
+        networks = self._learned_at[place]
+        return max(networks, key=lambda vni: (len(networks[vni]), vni))
 
     def is_member(self, dpid: int, vni: int) -> bool:
         """Whether the host carries the network: has a VM of it, or is one of its hosts anyway."""
@@ -723,15 +730,17 @@ class Topology:
     def _index_learned(self, before: LearnedMac | None, after: LearnedMac | None) -> None:
         # Each renewal puts it behind those that were not renewed since.
         key = _list_in_network(self._learned_in, before, after)
-        places = self._learned_at.setdefault(key[0], {})
-        if before is None and after is not None and not after.ips:
+        if before is not None:
+            _leave(self._learned_on, before.host, key)
+            there = self._learned_at[before.host]
+            _leave(there, key[0], key)
+            if not there:
+                del self._learned_at[before.host]
+        if after is not None:
             _join(self._learned_on, after.host, key)
-            _join(places, after.host, key)
-            return
-        for entry, group in ((before, _leave), (after, _join)):
-            if entry is not None:
-                group(self._learned_on, entry.host, key)
-                group(places, entry.host, key)
+            _join(self._learned_at.setdefault(after.host, {}), key[0], key)
+            if before is None and not after.ips:
+                return
         was_ips, now_ips = (
             () if entry is None else [ip for ip, _seen_s in entry.ips] for entry in (before, after)
         )

@@ -218,6 +218,16 @@ def _openflow(service: Service) -> Iterator[Metric]:
         "Packet-ins that hold no frame, or came from no flow of this controller",
         now.packet_ins_dropped,
     )
+    yield _counter(
+        "packet_ins_shed",
+        "Packet-ins that were not taken, or taught nothing, because their host sent too many",
+        now.packet_ins_shed,
+    )
+    yield _counter(
+        "moves_refused",
+        "Moves of MACs and virtual IPs that were not followed: late, flapping, or too many at once",
+        now.moves_refused,
+    )
     yield _counter("flow_mods", "Flow-mods sent", now.flow_mods)
     yield _counter("openflow_sent_bytes", "Bytes sent to switches", now.sent_bytes)
     yield _counters(

@@ -118,6 +118,13 @@ class Host(TypedDict):
     vms: Annotated[Count, Field(description="registered VMs on it")]
     flows: Annotated[Count, Field(description="flows that it should hold")]
     flow_monitor: bool
+    shed: Annotated[
+        Count,
+        Field(
+            description="its packet-ins that were too many, and not taken, since the controller"
+            " started"
+        ),
+    ]
     nd_responder: Annotated[
         str | None,
         Field(

@@ -62,6 +62,7 @@ def show_host(host: Host, status: HostStatus, vms: int) -> shapes.Host:
         "flows": status.flows,
         "nd_responder": status.nd_responder,
         "flow_monitor": status.flow_monitor,
+        "shed": status.shed,
     }
 
 

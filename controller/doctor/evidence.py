@@ -35,6 +35,7 @@ class HostEvidence:
     nd: bool = True
     drift: tuple[float, int, int] | None = None  # when last, flows missing, extra
     emptied: bool = False
+    shed: tuple[float, int, str] | None = None  # when last, how many so far, from whom
     ports_s: int | None = None
     in_band: bool | None = None
 

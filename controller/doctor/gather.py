@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from controller.budget import told
 from controller.doctor.evidence import Evidence, HostEvidence, StoreEvidence
 from controller.doctor.findings import RECENT_S
 from controller.engine import Engine
@@ -69,6 +70,13 @@ def _host(engine: Engine, sessions: Sessions, host: Host) -> HostEvidence:
     return there if replica is None else _with_switch(there, engine, replica)
 
 
+def _shed(engine: Engine, dpid: int) -> tuple[float, int, str] | None:
+    budget = engine.budgets.known(dpid)
+    return (
+        (budget.last_s, budget.shed, told(budget)) if budget is not None and budget.shed else None
+    )
+
+
 def _with_switch(there: HostEvidence, engine: Engine, replica: Replica) -> HostEvidence:
     bridge, egress = replica.bridge, replica.egress
     ports = dict(bridge.tunnel_ports)
@@ -86,6 +94,7 @@ def _with_switch(there: HostEvidence, engine: Engine, replica: Replica) -> HostE
         nd=bridge.nd,
         drift=replica.drifted,
         emptied=replica.emptied,
+        shed=_shed(engine, replica.dpid),
     )
     found = engine.examiner.found.get(replica.dpid)
     if found is None:

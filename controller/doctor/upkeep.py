@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.doctor.evidence import Evidence
-from controller.doctor.findings import Findings, error, named, warning
+from controller.doctor.findings import RECENT_S, Findings, ago, error, named, warning
 
 FREE_MIN_BYTES, FREE_LOW_BYTES = 16 << 20, 256 << 20
 NEAR_LIMIT = 0.9
@@ -31,6 +31,23 @@ def learned_limit(evidence: Evidence) -> Findings:
                 "many VMs that are not registered, or one that makes MACs up",
                 "vxlanctl learned",
             )
+
+
+@named("packet-ins")
+def packet_ins(evidence: Evidence) -> Findings:
+    """No host shows the controller more frames than are taken of one host."""
+    for host in evidence.connected:
+        if host.shed is None or evidence.now_s - host.shed[0] > RECENT_S:
+            continue
+        last_s, count, who = host.shed
+        yield warning(
+            host.called,
+            f"{host.called} sent too many packet-ins, the last {ago(evidence.now_s - last_s)} ago:"
+            f" {count} were shed so far, {who}",
+            "a VM there floods, or makes MACs up, or there is a loop behind br-int; new MACs of"
+            " that host are learned late, those known and all other hosts' are not concerned",
+            "ovs-appctl fdb/show br-int; ovs-vsctl --columns=name,statistics list interface",
+        )
 
 
 @named("names")

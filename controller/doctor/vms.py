@@ -14,6 +14,7 @@ from topology.model import Vm
 from topology.types import Foreign, Ip, Mac, Vlan
 
 FRESH_S = 120.0
+FLAPPING_TOLD = 20
 
 Aged: TypeAlias = Iterator[tuple[float, CheckResult]]
 """Findings, with the seconds since what they tell of."""
@@ -170,13 +171,22 @@ def _when(evidence: Evidence, sighting: Sighting) -> str:
 @named("flapping")
 def flapping(evidence: Evidence) -> Findings:
     """No MAC or virtual IP moves to and fro."""
-    for vni, what, is_ip in evidence.flapping:
+    for vni, what, is_ip in evidence.flapping[:FLAPPING_TOLD]:
         name = f"virtual IP {Ip(what)}" if is_ip else f"MAC {Mac(what)}"
         yield error(
             f"{name} in {evidence.network(vni)}",
             f"{name} in {evidence.network(vni)} moved so often that it is not followed for a while",
             "two VMs have this address, or there is a loop behind br-int",
             None if is_ip else find_port(Mac(what)),
+        )
+    if len(evidence.flapping) > FLAPPING_TOLD:
+        yield error(
+            None,
+            f"{len(evidence.flapping) - FLAPPING_TOLD} MACs and virtual IPs more moved so often"
+            " that they are not followed for a while",
+            "so many at once: there is a loop behind the br-int of two hosts, or one VM copies"
+            " others' MACs",
+            "ovs-vsctl show  # on the hosts that the log names",
         )
 
 

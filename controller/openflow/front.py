@@ -55,6 +55,8 @@ DUMP_MAX_BYTES = 32 << 20
 PART_BYTES, DUMPS_MAX = 1024, 64
 """What a part costs besides its bytes; how many replies may be begun at a time."""
 
+REST_MAX_S = 0.25
+
 _PACKET_IN = bytes((encode.VERSION, encode.PACKET_IN))
 _HEADER_BYTES = guard.HEADER_BYTES
 _AUXILIARY_AT, _DELETED = 21, 1
@@ -104,6 +106,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         self._heard_s = time.monotonic()
         self._announced = False
         self._over = False
+        self._rest_s = 0.0
         self._phase = Phase.HELLO
         self._ports_here: dict[int, str] = {}  # numbers and names
         self._dumps: dict[int, int] = {}  # xid -> bytes of a reply that goes on
@@ -254,6 +257,10 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
 
     # In
 
+    def rest(self, seconds: float) -> None:
+        """Leave the socket unread for so long: it brings more than is taken of one switch."""
+        self._rest_s = min(REST_MAX_S, self._rest_s + seconds)
+
     def _recv_loop(self) -> None:
         try:
             self._receive_for_ever()
@@ -290,6 +297,9 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             buffer += data
             if len(buffer) >= needed:
                 needed = self._take_messages(buffer)
+            if self._rest_s:
+                rest_s, self._rest_s = self._rest_s, 0.0
+                eventlet.sleep(rest_s)
             if self._more_to_read:
                 eventlet.sleep(0)  # a dump comes faster than it is read
 

@@ -44,6 +44,7 @@ def test_list(client: Any, fabric: Any, vm: dict[str, Any]) -> None:
         "flows": 31,
         "nd_responder": None,
         "flow_monitor": False,
+        "shed": 0,
     }
     assert page["items"][1]["connected"] is False
 

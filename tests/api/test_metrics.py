@@ -37,6 +37,7 @@ def samples(client, **wanted):
 def test_facts_hosts_and_counts(client, fabric, vm):
     fabric.connected = {int(HV1, 16)}
     fabric.measured.packet_ins = 12
+    fabric.measured.packet_ins_shed = 7
     fabric.counts.count(0, 0x11, tally(Kind.ARP_RESPONDER, 4, 240, 2, floods=False))
     now = samples(client)
 
@@ -48,6 +49,7 @@ def test_facts_hosts_and_counts(client, fabric, vm):
     labels = (("host", HV1), ("name", "hv-1"), ("vtep", "192.168.33.11"))
     assert now["vxlan_l2_host_info", labels] == 1
     assert now["vxlan_l2_packet_ins_total", ()] == 12
+    assert now["vxlan_l2_packet_ins_shed_total", ()] == 7
     assert now["vxlan_l2_bum_frames_total", (("vni", "0"), ("what", "answered"))] == 4
     assert now["vxlan_l2_saved_bytes_total", (("vni", "0"),)] == 2 * (240 + 4 * 50)
     assert now["vxlan_l2_build_info", (("version", "1.2.3"),)] == 1

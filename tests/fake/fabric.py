@@ -17,6 +17,7 @@ from controller.events import (
     Effects,
     Event,
     Lost,
+    PacketsIn,
     Received,
     Tick,
 )
@@ -27,6 +28,7 @@ from controller.replica import Replica
 from controller.service import Applied, Ticket
 from controller.simulator import SimulatedFabric
 from controller.wire import encode
+from controller.wire.decode import PacketIn
 from tests.fake import frames
 from tests.fake.front import as_value
 from tests.fake.stations import Station
@@ -226,6 +228,10 @@ class FakeFabric(Voices):
         self._up.pop(dpid, None)
         if epoch is not None and tell:
             self._handle(Lost(dpid, epoch))
+
+    def packets_in(self, dpid: int, packets: list[PacketIn]) -> None:
+        """Packet-ins that come together, past the switch and its meters."""
+        self._handle(PacketsIn(dpid, self._connected[dpid], packets))
 
     def restart_switch(self, dpid: int) -> None:
         """ovs-vswitchd is killed and started again; it has not connected yet."""
