@@ -71,7 +71,7 @@ FACTS: list[Fact] = [
 ]
 
 
-def _write_release_0_1(path: Path) -> None:
+def write_release_0_1(path: Path) -> None:
     """What that release left behind: schema version 1."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode = WAL")
@@ -86,7 +86,7 @@ def _write_release_0_1(path: Path) -> None:
 
 
 def test_every_fact_of_release_0_1_is_kept(path: Path, open_store: Open) -> None:
-    _write_release_0_1(path)
+    write_release_0_1(path)
 
     store = open_store()
 
@@ -96,7 +96,7 @@ def test_every_fact_of_release_0_1_is_kept(path: Path, open_store: Open) -> None
 
 
 def test_old_facts_are_changed_beside_new_ones(path: Path, open_store: Open) -> None:
-    _write_release_0_1(path)
+    write_release_0_1(path)
     rack = Vtep(VtepIp.parse("192.168.33.20"), (Vni(100),), "rack")
     shared = Vip(Vni(100), Ip.parse("10.1.1.9"), (Mac(0x525400000001),), "gw")
     hosts, networks, vms = FACTS[:2], FACTS[2:4], FACTS[4:]
