@@ -103,7 +103,7 @@ class Client(threading.Thread):
 
     def _mac(self) -> str:
         number = next(self._fresh)
-        return f"52:54:{self._number:02x}:{number >> 16:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"
+        return ":".join(f"{byte:02x}" for byte in (0x52, 0x54, self._number, *number.to_bytes(3)))
 
     def _wait(self) -> str:
         return "?wait=0.2" if self._chance.random() < 0.2 else ""
