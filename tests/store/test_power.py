@@ -15,7 +15,8 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -63,15 +64,19 @@ class Writer:
             text=True,
         )
 
-    def do(self, word: str) -> None:
+    def begin(self, word: str) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(word + "\n")
         self._process.stdin.flush()
+
+    def do(self, word: str) -> None:
+        self.begin(word)
+        assert self._process.stdout is not None
         assert self._process.stdout.readline() == "done\n"
 
-    def kill(self) -> None:
+    def kill(self, then: Callable[[], None] = lambda: None) -> None:
         self._process.kill()
+        then()
         self._process.communicate()
 
 
@@ -269,3 +274,53 @@ def test_the_power_fails_while_an_older_store_is_upgraded(tmp_path: Path) -> Non
             assert store.load() == FACTS
         finally:
             store.close()
+
+
+def test_what_a_start_finds_is_as_durable_as_what_was_acknowledged(tmp_path: Path) -> None:
+    """Killed before its sync: what it wrote is read by the next, whom the power fails at once.
+
+    That one may have answered meanwhile that a fact is there already.
+    """
+    with bad_disk(tmp_path) as disk:
+        store = disk.path / "state.db"
+        writer = Writer(store)
+        try:
+            for word in ("open", "commit 0", "commit 1"):
+                writer.do(word)
+            disk.hang()
+            writer.begin("commit 2")
+            wait_until(lambda: _writes_since_sync(disk.log()) >= 4, "written, not synced")
+        finally:
+            # A process ends only when the disk lets go of it.
+            writer.kill(disk.heal)
+        writer = Writer(store)
+        try:
+            writer.do("open")
+        finally:
+            writer.kill()
+        log = disk.log()
+    found = []
+    for how in ("all", "nothing"):
+        after = Disk({})
+        for op in log:
+            after.take(op)
+        again = SqliteStore(
+            str(_laid_out(after.after_failure(random.Random(0), how), _emptied(tmp_path / how)))
+        )
+        again.open()
+        found.append(again.load())
+        again.close()
+    assert len(found[0]) > 0
+    assert found[0] == found[1]
+
+
+def _writes_since_sync(log: list[Op]) -> int:
+    last = max(at for at, op in enumerate(log) if op[0] == "fsync")
+    return sum(1 for op in log[last:] if op[0] == "write")
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    deadline_s = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline_s, what
+        time.sleep(0.02)
