@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import eventlet
 from eventlet.event import Event as Signal
@@ -79,6 +79,10 @@ from topology.types import Dpid, Location, VtepIp
 LOG = logging.getLogger("vxlan_l2")
 
 T = TypeVar("T")
+_Seen: TypeAlias = dict[tuple[str, Any], tuple[Any, ...]]
+"""By kind ("host", "vm", "vip") and key what was seen last; of a VM its place."""
+
+REMEMBER_AGAIN_S, REMEMBER_AGAIN_MAX_S = 1.0, 15.0
 TICK_S = 0.1
 TELL_TURNS = 10
 DRIFTS_KEPT = 256
@@ -131,7 +135,6 @@ class Runtime:
         self._held_told = Sparing(HELD_TOLD_MAX, per_s=60.0)
         self._announced: set[tuple[MacKey, Location]] = set()  # moves on their way to the store
         self._sessions = Sessions(self.now_s())
-        self._store_trouble: str | None = None  # what the last write met
         self._target = "tcp:CONTROLLER:6653"  # until a switch has connected
         self._ready = False
         self._at_work = False
@@ -206,13 +209,7 @@ class Runtime:
         return DriftCounts(**self.engine.drifts)
 
     def commit(self, plan: Callable[[Draft], T]) -> tuple[T, Ticket]:
-        try:
-            done = self._committer.commit(plan)
-        except StoreUnavailable as error:
-            self._store_trouble = str(error)
-            raise
-        self._store_trouble = None
-        return done
+        return self._committer.commit(plan)
 
     def forecast(self, changes: Sequence[Change]) -> Forecast:
         steps = self.engine.forecast(changes)
@@ -304,7 +301,9 @@ class Runtime:
     def _evidence(self, tunnels: list[TunnelStatus]) -> Examined:
         usage = self._store.usage()
         free_bytes = None if usage is None else usage[1]
-        store = doctor.StoreEvidence(self._store.describe(), free_bytes, self._store_trouble)
+        store = doctor.StoreEvidence(
+            self._store.describe(), free_bytes, self._committer.trouble, self._committer.stalled_s
+        )
         return doctor.gather(
             self.engine,
             self._sessions,
@@ -366,7 +365,10 @@ class Runtime:
     def _registered_since(self, keys: Iterable[MacKey]) -> dict[MacKey, str]:
         """Since when these VMs are registered as they are, of those for which it is known."""
         keys = list(keys)
-        dates = self._committer.since([(Vm, key) for key in keys])
+        try:
+            dates = self._committer.since([(Vm, key) for key in keys])
+        except StoreUnavailable:
+            return {}
         return {key: f"{dates[Vm, key]:%Y-%m-%d %H:%M} UTC" for key in keys if (Vm, key) in dates}
 
     # The ledger
@@ -623,17 +625,53 @@ class Runtime:
 
     def _remember_for_ever(self) -> None:
         """Write down what was seen; trouble with the store must not stop forwarding."""
+        seen: _Seen = {}
+        pause_s = 0.0
         while True:
-            seen = {self._to_remember.get()}
+            if not seen:
+                self._gather(seen, self._to_remember.get())
+            eventlet.sleep(pause_s)
             while not self._to_remember.empty():
-                seen.add(self._to_remember.get())
+                self._gather(seen, self._to_remember.get())
             try:
-                self.commit(partial(_remember, self.topology, seen))
-            except VxlanError as error:
-                LOG.warning("cannot store what was seen (%d facts): %s", len(seen), error)
+                pause_s = self._remember(seen, pause_s)
             except Exception:
                 LOG.exception("what was seen (%d facts) is not stored; the next will be", len(seen))
-            self._announced -= {fact[1:] for fact in seen if fact[0] == "vm"}
+                seen.clear()
+
+    def _gather(self, seen: _Seen, fact: tuple[Any, ...]) -> None:
+        """The last that was seen of each thing counts."""
+        kind, key, *place = fact
+        was = seen.get((kind, key))
+        seen[kind, key] = tuple(place)
+        if was is not None and kind == "vm" and was != tuple(place):
+            self._announced.discard((key, *was))
+
+    def _remember(self, seen: _Seen, paused_s: float) -> float:
+        """Store it, or keep it while the store takes no writes; how long to pause then."""
+        try:
+            self.commit(partial(remember, self.topology, seen))
+        except StoreUnavailable as error:
+            if not paused_s:
+                LOG.warning("cannot store what was seen yet (%d facts): %s", len(seen), error)
+            return min(REMEMBER_AGAIN_MAX_S, max(REMEMBER_AGAIN_S, paused_s * 2))
+        except VxlanError as error:
+            if len(seen) > 1:  # each for itself: one that cannot be takes no other with it
+                for one in list(seen.items()):
+                    paused_s = self._remember(dict([one]), paused_s)
+                    if paused_s:
+                        return paused_s
+                    self._over(seen, [one[0]])
+                return 0.0
+            LOG.warning("cannot store what was seen: %s", error)
+        self._over(seen, list(seen))
+        return 0.0
+
+    def _over(self, seen: _Seen, things: list[tuple[str, Any]]) -> None:
+        for kind, key in things:
+            place = seen.pop((kind, key))
+            if kind == "vm":
+                self._announced.discard((key, *place))
 
     def _tell_states(self, turn: int) -> None:
         """Tell of each host whose state is another; a part of them a turn."""
@@ -706,14 +744,15 @@ def _kind_and_key(change: Change) -> tuple[type[Fact], Key]:
     return change.kind, change.key
 
 
-def _remember(topology: Topology, seen: set[tuple[Any, ...]], draft: Draft) -> None:
-    for fact in seen:
-        match fact:
-            case ("host", dpid):
-                draft.remember_host(dpid)
-            case ("vm", key, place):
-                draft.move_vm(key, place)
-            case ("vip", key):
+def remember(topology: Topology, seen: _Seen, draft: Draft) -> None:
+    """What was seen of hosts, of VMs that moved, and of who holds virtual IPs."""
+    for (kind, key), place in seen.items():
+        match kind:
+            case "host":
+                draft.remember_host(key)
+            case "vm":
+                draft.move_vm(key, *place)
+            case "vip":
                 vip = topology.vips.get(key)
                 if vip is not None and vip.holder is not None:
                     draft.hold_vip(key, vip.holder)

@@ -55,11 +55,12 @@ class HostEvidence:
 
 @dataclass(frozen=True, slots=True)
 class StoreEvidence:
-    """The store; ``trouble`` is the error of the last write, None when it went well."""
+    """The store; ``trouble``: why it takes no writes; ``stalled_s``: for how long one has hung."""
 
     described: str
     free_bytes: int | None = None
     trouble: str | None = None
+    stalled_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

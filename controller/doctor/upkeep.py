@@ -74,6 +74,13 @@ def store(evidence: Evidence) -> Findings:
         yield error(
             None, "the last write was refused by the store", store.trouble, "df -h && df -i"
         )
+    if store.stalled_s is not None:
+        yield error(
+            None,
+            f"a write has not come back from the store for {store.stalled_s:.0f} s",
+            f"the disk of {store.described} hangs; what is written meanwhile is refused",
+            "dmesg | tail -n 30",
+        )
     if free is not None and free < FREE_LOW_BYTES:
         make = error if free < FREE_MIN_BYTES else warning
         yield make(

@@ -32,8 +32,16 @@ class Store(Protocol):
         """Make the changes durable, all or none; raise StoreUnavailable and hold none of them."""
         ...
 
+    def recover(self) -> None:
+        """After a commit that failed: see to it that nothing of it is left, and that the next one
+        can be made; raise StoreUnavailable while that is not so.
+        """
+        ...
+
     def since(self, facts: Iterable[Named]) -> dict[Named, datetime]:
-        """Since when these facts are as they are (UTC), of those for which it is known."""
+        """Since when these facts are as they are (UTC), of those for which it is known; raise
+        StoreUnavailable when it cannot be read.
+        """
         ...
 
     def close(self) -> None:

@@ -40,6 +40,21 @@ class LockFile:
         except OSError:
             pass  # only for the other's message; on a full disk the lock holds without it
 
+    def renew(self) -> None:
+        """Take the lock again if its file was removed; StoreRefused when another process has it."""
+        if self._fd is None:
+            raise RuntimeError("the lock is not held")
+        mine = os.fstat(self._fd)
+        try:
+            there = os.stat(self.path)
+        except FileNotFoundError:
+            there = None
+        if there is not None and (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino):
+            return
+        old = self._fd
+        self.acquire()
+        os.close(old)
+
     def release(self) -> None:
         """Let go. The file stays: removing it would let two processes lock two files."""
         if self._fd is not None:

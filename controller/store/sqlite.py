@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from controller.store import schema
 from controller.store.base import Named
+from controller.store.files import Files
 from controller.store.lockfile import LockFile
 from controller.store.records import encode, is_durable, key_of
 from topology.errors import StoreRefused, StoreUnavailable
@@ -47,6 +48,7 @@ class SqliteStore:
         self._lock = None if self._path is None else LockFile(f"{self._path}.lock")
         self._db: sqlite3.Connection | None = None
         self._checked: list[Fact] | None = None
+        self._files: Files | None = None
 
     def describe(self) -> str:
         return "SQLite, in memory only" if self._path is None else f"SQLite file {self._path}"
@@ -93,6 +95,9 @@ class SqliteStore:
         self._db.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
         if not schema.is_current(self._db):
             schema.upgrade(self._db)
+        # A process that was killed may have written what it never synced; from now on it counts.
+        _sync(f"{path}-wal")
+        self._files = Files(path)
 
     def load(self) -> list[Fact]:
         checked, self._checked = self._checked, None
@@ -106,6 +111,7 @@ class SqliteStore:
     def commit(self, changes: Sequence[Change]) -> None:
         db = self._opened()
         self._checked = None
+        self._check_files()
         try:
             db.execute("BEGIN IMMEDIATE")
             for at in range(0, len(changes), _ROWS_AT_ONCE):
@@ -117,17 +123,54 @@ class SqliteStore:
                 db.execute("ROLLBACK")
             if not isinstance(error, sqlite3.Error):
                 raise
-            raise StoreUnavailable(
-                f"{self.describe()} takes no writes: {error}; nothing was changed"
-            ) from error
+            with suppress(StoreUnavailable):
+                self.recover()
+            raise self._unavailable(error) from error
+
+    def recover(self) -> None:
+        self._check_files()
+        try:
+            self._settle()
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                self._opened().execute("ROLLBACK")
+            raise self._unavailable(error) from error
+
+    def _settle(self) -> None:
+        """Commit a page that says what it said.
+
+        A commit whose last sync failed is over for this process, but whole in the log: the next
+        process would find it. This takes its place there, also where it cannot be synced either.
+        """
+        db = self._opened()
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(f"PRAGMA user_version = {schema.version()}")
+        db.execute("COMMIT")
+
+    def _check_files(self) -> None:
+        """Refuse to write into files that are not those which the next start would find."""
+        try:
+            if self._lock is not None:
+                self._lock.renew()
+            if self._files is not None:
+                self._files.check()
+        except (StoreRefused, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(f"{self.describe()} takes no writes: {error}; nothing was changed")
 
     def since(self, facts: Iterable[Named]) -> dict[Named, datetime]:
         db = self._opened()
         found: dict[Named, datetime] = {}
-        for kind, key in facts:
-            for (since_s,) in db.execute(_SINCE, key_of(kind, key)):
-                if since_s is not None:
-                    found[kind, key] = datetime.fromtimestamp(since_s, UTC)
+        try:
+            for kind, key in facts:
+                for (since_s,) in db.execute(_SINCE, key_of(kind, key)):
+                    if since_s is not None:
+                        found[kind, key] = datetime.fromtimestamp(since_s, UTC)
+        except (sqlite3.Error, ValueError, OverflowError, OSError) as error:
+            # The latter three: a clock that was far off when the fact was written.
+            raise StoreUnavailable(f"{self.describe()} cannot be read: {error}") from error
         return found
 
     def close(self) -> None:
@@ -137,6 +180,7 @@ class SqliteStore:
         finally:
             self._db = None
             self._checked = None
+            self._files = None
             if self._lock is not None:
                 self._lock.release()
 
@@ -228,8 +272,13 @@ def _has_content(path: str) -> bool:
 
 
 def _make_directory(path: str) -> None:
+    """Make it and those above it, so that they are there after a power failure too."""
     try:
-        os.makedirs(path, exist_ok=True)
+        if not os.path.isdir(path):
+            above = os.path.dirname(path)
+            _make_directory(above)
+            os.makedirs(path, exist_ok=True)
+            _sync(above)
     except OSError as error:
         raise StoreRefused(f"cannot make the store's directory {path}: {error.strerror}") from error
 

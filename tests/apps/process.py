@@ -69,6 +69,33 @@ def _json(data: bytes) -> Any:
 
 @contextmanager
 def running(
+    directory: Path, options: Mapping[str, object] | None = None, **how: Any
+) -> Iterator[Running]:
+    """Start it as ``launch`` does, wait until /readyz says yes, and end it again."""
+    with launched(directory, options, **how) as one:
+        _wait_ready(one)
+        yield one
+
+
+@contextmanager
+def launched(
+    directory: Path, options: Mapping[str, object] | None = None, **how: Any
+) -> Iterator[Running]:
+    """Start it as ``launch`` does, and end it again, however far it came."""
+    one = launch(directory, options, **how)
+    try:
+        yield one
+    finally:
+        if one.child.poll() is None:
+            one.child.terminate()
+        try:
+            one.child.wait(15)
+        except subprocess.TimeoutExpired:
+            one.child.kill()
+            one.child.wait()
+
+
+def launch(
     directory: Path,
     options: Mapping[str, object] | None = None,
     *,
@@ -76,8 +103,8 @@ def running(
     more: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     token: str | None = None,
-) -> Iterator[Running]:
-    """Start it on free ports, wait until /readyz says yes, and end it again.
+) -> Running:
+    """Start it on free ports; whoever calls this ends it.
 
     options: of the group [vxlan]; more: arguments; token: one that REST calls must present.
     """
@@ -101,18 +128,7 @@ def running(
             stdout=output,
             stderr=output,
         )
-    one = Running(child, f"http://127.0.0.1:{rest_port}", openflow_port, log, token)
-    try:
-        _wait_ready(one)
-        yield one
-    finally:
-        if child.poll() is None:
-            child.terminate()
-        try:
-            child.wait(15)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+    return Running(child, f"http://127.0.0.1:{rest_port}", openflow_port, log, token)
 
 
 def _wait_ready(one: Running) -> None:

@@ -79,7 +79,7 @@ FACTS: list[Fact] = [
 ]
 
 
-def _write_release_0_1(path: Path, records: dict[tuple[str, str], str] = RELEASE_0_1) -> None:
+def write_release_0_1(path: Path, records: dict[tuple[str, str], str] = RELEASE_0_1) -> None:
     """What that release left behind: schema version 1."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode = WAL")
@@ -94,7 +94,7 @@ def _write_release_0_1(path: Path, records: dict[tuple[str, str], str] = RELEASE
 
 
 def test_every_fact_of_release_0_1_is_kept(path: Path, open_store: Open) -> None:
-    _write_release_0_1(path)
+    write_release_0_1(path)
 
     store = open_store()
 
@@ -104,7 +104,7 @@ def test_every_fact_of_release_0_1_is_kept(path: Path, open_store: Open) -> None
 
 
 def test_records_of_the_versions_in_between_are_kept(path: Path, open_store: Open) -> None:
-    _write_release_0_1(path, RELEASE_0_1 | IN_BETWEEN)
+    write_release_0_1(path, RELEASE_0_1 | IN_BETWEEN)
     host = FACTS[0]
     assert isinstance(host, Host)
 
@@ -112,7 +112,7 @@ def test_records_of_the_versions_in_between_are_kept(path: Path, open_store: Ope
 
 
 def test_old_facts_are_changed_beside_new_ones(path: Path, open_store: Open) -> None:
-    _write_release_0_1(path)
+    write_release_0_1(path)
     rack = Vtep(VtepIp.parse("192.168.33.20"), (Vni(100),), "rack")
     shared = Vip(Vni(100), Ip.parse("10.1.1.9"), (Mac(0x525400000001),), "gw")
     hosts, networks, vms = FACTS[:2], FACTS[2:4], FACTS[4:]
