@@ -47,7 +47,7 @@ LEARNED_RESPONDER_PRIORITY = 10
 RESPONDER_PRIORITY = 20
 
 KEPT_S = 0xFFFF
-"""The longest hard timeout there is, 18 hours: a controller that is lost for good leaves nothing."""
+"""The longest hard timeout there is, 18 hours: when nobody comes back, all of it goes."""
 
 
 def icmpv6(kind: int) -> tuple[Term, ...]:

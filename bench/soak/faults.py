@@ -131,7 +131,7 @@ def switch_stopped(world: World, random: random.Random) -> Fault:
 
 
 def database_killed(world: World, random: random.Random) -> Fault:
-    """kill -9 of ovsdb-server; ovs-vswitchd goes on without."""
+    """kill -9 of ovsdb-server: when it is back, Open vSwitch looks at everything anew."""
     host = random.choice(world.lab.hosts)
 
     def run(during: During) -> None:
@@ -140,7 +140,7 @@ def database_killed(world: World, random: random.Random) -> Fault:
         time.sleep(1.0)
         host.ovs.start_ovsdb()
 
-    return Fault(f"ovsdb-server of {host.name} killed", run, _nobody)
+    return Fault(f"ovsdb-server of {host.name} killed", run, lambda s: s.touches(host))
 
 
 def cable_pulled(world: World, random: random.Random) -> Fault:

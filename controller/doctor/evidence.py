@@ -34,6 +34,7 @@ class HostEvidence:
     meters: bool = True
     nd: bool = True
     drift: tuple[float, int, int] | None = None  # when last, flows missing, extra
+    contested: bool = False
     emptied: bool = False
     ports_s: int | None = None
     in_band: bool | None = None

@@ -53,8 +53,13 @@ class Fire:
 
     @property
     def wrongs(self) -> list[str]:
-        """Good flows that were deleted for a moment, on any host."""
-        return [f"{name}: {gone.text}" for name, all_ in self.good_deleted.items() for gone in all_]
+        """Good flows that were deleted for a moment, on any host; learned ones come and go."""
+        return [
+            f"{name}: {gone.text}"
+            for name, all_ in self.good_deleted.items()
+            for gone in all_
+            if "hard_timeout=" not in gone.text
+        ]
 
 
 def cookies(host: LabHost) -> set[str]:

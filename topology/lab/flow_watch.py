@@ -31,16 +31,18 @@ class Update(NamedTuple):
 class FlowWatch:
     """A context manager: ``ovs-ofctl monitor`` on br-tun, beside the controller's session.
 
+    adds: whether additions are told, too; without, it keeps up with thousands of them.
     Ends with the switch: it does not survive a restart of ovs-vswitchd.
     """
 
-    def __init__(self, host: LabHost, processes: Processes, log: Path) -> None:
+    def __init__(self, host: LabHost, processes: Processes, log: Path, *, adds: bool) -> None:
+        self._flags = "!initial,!actions" + ("" if adds else ",!add")
         self._host = host
         self._processes = processes
         self._log = log
 
     def __enter__(self) -> FlowWatch:
-        argv = ["ovs-ofctl", "-O", "OpenFlow13", "monitor", "br-tun", "watch:!initial,!actions"]
+        argv = ["ovs-ofctl", "-O", "OpenFlow13", "monitor", "br-tun", f"watch:{self._flags}"]
         self._child = self._processes.start(argv, self._log, self._host.ovs.env)
         wait_until(lambda: "FLOW_MONITOR reply" in self._text(), f"watching {self._host.name}")
         return self

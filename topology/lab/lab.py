@@ -291,10 +291,10 @@ class Lab:
         ports = self.underlay.ports
         return capturing.on_ports(self.underlay.netns, file, self.processes, ports, expression)
 
-    def watch_flows(self, host: LabHost) -> FlowWatch:
+    def watch_flows(self, host: LabHost, *, adds: bool = False) -> FlowWatch:
         """Whatever happens to the flows of a host's br-tun, as told by its switch."""
         file = self._state.directory / f"flows-{host.name}-{next(self._captures)}.out"
-        return FlowWatch(host, self.processes, file)
+        return FlowWatch(host, self.processes, file, adds=adds)
 
     @contextmanager
     def impaired(self, host: LabHost, how: Impairment) -> Iterator[None]:
