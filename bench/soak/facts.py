@@ -37,9 +37,9 @@ class Facts:
         if self.world.tenants:
             self._must("PUT", f"/v1/networks/{TENANT}?wait=10", self._network("flood"))
         for vm in (*self.world.registered, *self.world.tenants):
-            self._put(_body(vm), wait=True)
+            self._put(self._body(vm), wait=True)
         if self.world.mover is not None:
-            self._put(_body(self.world.mover), wait=True)
+            self._put(self._body(self.world.mover), wait=True)
 
     def churn(self, count: int, *, wait: bool) -> None:
         """Random writes; while the controller is away they fail, and may have been done or not."""
@@ -53,7 +53,7 @@ class Facts:
             elif what == "move" and ghosts:
                 known = self.vms[self.random.choice(ghosts)][0]
                 assert known is not None
-                self._put({**known, "host": self.random.choice(self.world.lab.hosts).dpid}, wait)
+                self._put({**known, "host": self._any_host()}, wait)
             elif what == "delete" and ghosts:
                 self._delete(self.random.choice(ghosts), wait=wait)
             elif what == "wrong":
@@ -63,7 +63,7 @@ class Facts:
 
     def move(self, vm: VmNs) -> None:
         """Tell that a VM is where it is now."""
-        self._put(_body(vm), wait=True)
+        self._put(self._body(vm), wait=True)
 
     def check(self) -> None:
         """What the controller says it was told is what it was told. Settles what was open."""
@@ -142,21 +142,18 @@ class Facts:
         return {
             "mac": f"52:55:00:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}",
             "vni": vni,
-            "host": self.random.choice(self.world.lab.hosts).dpid,
+            "host": self._any_host(),
             "ips": [f"10.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"],
             "name": f"ghost-{number}",
         }
 
+    def _any_host(self) -> str:
+        return self.random.choice(list(self.world.dpids.values()))
+
+    def _body(self, vm: VmNs) -> Body:
+        host = self.world.dpids[vm.host]
+        return {"mac": vm.mac, "vni": vm.vni, "host": host, "ips": vm.ips, "name": vm.name}
+
 
 def _is_ghost(body: Body) -> bool:
     return str(body["name"]).startswith("ghost-")
-
-
-def _body(vm: VmNs) -> Body:
-    return {
-        "mac": vm.mac,
-        "vni": vm.vni,
-        "host": vm.host.dpid,
-        "ips": vm.ips,
-        "name": vm.name,
-    }

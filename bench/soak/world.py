@@ -62,6 +62,7 @@ class World:
     learned: list[VmNs] = field(default_factory=list)
     tenants: list[VmNs] = field(default_factory=list)
     mover: VmNs | None = None
+    dpids: dict[LabHost, str] = field(default_factory=dict)
 
     @property
     def lab(self) -> Lab:
@@ -98,6 +99,7 @@ def world(hosts: int, tunnels: str, directory: Path) -> Iterator[World]:
         fabric.controller.start()
         fabric.connect(60)
         one = World(fabric, directory)
+        one.dpids = {host: host.dpid for host in lab.hosts}
         for index in range(hosts):
             at = index + 10
             one.registered.append(_vm(lab, index, f"a{index + 1}", at, ip6=f"fd00::{at:x}"))

@@ -22,7 +22,7 @@ class Controller:
     """`ryu-manager apps/vxlan_l2.py`, listening for switches on `ip`, for REST on loopback.
 
     directory: where its store and log are; both outlive kill() and start(), as the ports do.
-    options: of the group [vxlan], such as {"learn_timeout": 6}.
+    options: of the group [vxlan], such as {"learn_timeout": 6}. app: what runs at the next start.
     """
 
     def __init__(
@@ -44,7 +44,8 @@ class Controller:
         # Beside the interpreter, where `make install` puts it; not resolved: that is the venv.
         self._argv = [str(Path(sys.executable).parent / "ryu-manager")]
         self._argv += [f"--ofp-listen-host={ip}", f"--ofp-tcp-listen-port={self.openflow_port}"]
-        self._argv += [f"--wsapi-port={rest_port}", str(_APP)]
+        self._argv += [f"--wsapi-port={rest_port}"]
+        self.app = _APP
         values = {"store": f"sqlite://{self.store}", **(options or {})}
         self._env = {f"OS_VXLAN__{name.upper()}": str(value) for name, value in values.items()}
 
@@ -57,15 +58,20 @@ class Controller:
         if self._child is not None:
             raise LabError("the controller runs already")
         began_s = time.monotonic()
-        self._child = self._processes.start(self._argv, self.log, self._env)
+        child = self.begin()
         while not self.ready():
-            if self._child.poll() is not None:
+            if child.poll() is not None:
                 self._child = None
                 raise LabError(f"the controller ended:\n{self.log_tail()}")
             if time.monotonic() - began_s > ready_within_s:
                 raise LabError(f"not ready within {ready_within_s:g} s:\n{self.log_tail()}")
             time.sleep(0.02)
         return time.monotonic() - began_s
+
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Start it and do not wait; kill() ends it at any time."""
+        self._child = self._processes.start([*self._argv, str(self.app)], self.log, self._env)
+        return self._child
 
     def ready(self) -> bool:
         """Whether its store is loaded and it listens."""
