@@ -178,6 +178,8 @@ def maker(network: Network, timing: Timing, shape: Shape) -> Maker:
     """What makes a shape's flows, (remote, local), from its values as integers."""
     vni = network.vni
     families = shape.families
+    kept = timing.kept(dropped=network.unknown_unicast == "drop")
+    answering = timing.kept(dropped=network.unknown_arp == "drop")
 
     def ways(values: Sequence[int]) -> list[VtepIp]:
         return [VtepIp(VtepIp.v4(low32)) for low32 in values[len(values) - shape.vteps :]]
@@ -200,14 +202,14 @@ def maker(network: Network, timing: Timing, shape: Shape) -> Maker:
         return tuple(flow(vni, mac, vtep) for vtep in ways(values) for flow in flows), ()
 
     def learned(mac: int, *values: int) -> tuple[Flows, Flows]:
-        remote = tuple(learned_unicast(vni, mac, vtep, timing) for vtep in ways(values))
+        remote = tuple(learned_unicast(vni, mac, vtep, kept) for vtep in ways(values))
         local = learned_source(network, mac, timing)
         for ip in _ips(families, values):
             local += learned_binding(network, mac, ip, timing)
         return remote, local
 
     def learned_behind(mac: int, *values: int) -> tuple[Flows, Flows]:
-        remote = tuple(learned_unicast(vni, mac, vtep, timing) for vtep in ways(values))
+        remote = tuple(learned_unicast(vni, mac, vtep, kept) for vtep in ways(values))
         for vtep in ways(values):
             remote += foreign_learned(vni, mac, vtep, _ips(families, values), timing)
         return remote, ()
@@ -216,7 +218,7 @@ def maker(network: Network, timing: Timing, shape: Shape) -> Maker:
         return _registered_ip(vni, mac, _ip(families[0], value))
 
     def learned_ip(mac: int, value: int) -> tuple[Flows, Flows]:
-        return _learned_ip(vni, mac, _ip(families[0], value), timing), ()
+        return _learned_ip(vni, mac, _ip(families[0], value), answering), ()
 
     def known_ip(value: int) -> tuple[Flows, Flows]:
         return (known_neighbour(vni, _ip(families[0], value)),), ()

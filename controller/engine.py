@@ -428,7 +428,14 @@ class Engine:
             Drift(replica.dpid, missing, found.extra, changed, not refused, seen_by)
         )
         told = ", ".join(f"{count} {how}" for how, count in counts.items() if count)
-        self._effects.log.append(f"host {replica.dpid} had drifted: flows {told}; mended")
+        if replica.contest.mended(now_s):
+            self._effects.log.append(
+                f"host {replica.dpid}: its flows are changed as fast as they are mended: does"
+                " another controller drive it (ovs-vsctl get-controller br-tun), or a script?"
+                " Mended more and more rarely while that goes on"
+            )
+        elif not replica.contest.goes_on(now_s):
+            self._effects.log.append(f"host {replica.dpid} had drifted: flows {told}; mended")
 
     # What flow monitors say
 
@@ -443,7 +450,7 @@ class Engine:
         """Mend what others changed; what cannot be told without a dump is left to an audit."""
         for dpid in list(self._suspicious):
             replica = self.replicas.get(dpid)
-            if replica is not None and not replica.can_mend:
+            if replica is not None and not (replica.can_mend and now_s >= replica.contest.until_s):
                 continue
             del self._suspicious[dpid]
             if replica is None:

@@ -26,6 +26,7 @@ from typing import TypeAlias
 from controller.audit import Audit, Findings
 from controller.bridges import METERS, Bridge, Egress, probe_flow
 from controller.certificates import Certificate
+from controller.contest import Contest
 from controller.events import DumpPart
 from controller.flow import Flow
 from controller.neighbours import nd_trial
@@ -132,6 +133,7 @@ class Replica:
         self.acked: dict[int, int] = {}
         self.rejected: dict[int, Rejection] = {}
         self.watch = Watch()
+        self.contest = Contest()
         self.drifts = 0  # found and mended
         self.drifted: tuple[float, int, int] | None = None  # when last; flows missing, extra
         self.returns = False  # it was here before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.flow import (
     ETH_TYPE_ARP,
@@ -46,6 +46,9 @@ DHCP_CLIENT, DHCP_SERVER = 68, 67  # RFC 2131, 4.1
 LEARNED_RESPONDER_PRIORITY = 10
 RESPONDER_PRIORITY = 20
 
+KEPT_S = 0xFFFF
+"""The longest hard timeout there is, 18 hours: when nobody comes back, all of it goes."""
+
 
 def icmpv6(kind: int) -> tuple[Term, ...]:
     """ICMPv6 of one type."""
@@ -73,6 +76,14 @@ class Timing:
     @property
     def source_s(self) -> int:
         return max(1, self.learn_s * 2 // 3)
+
+    def kept(self, *, dropped: bool) -> Timing:
+        """The same for flows towards a learned MAC, or those that answer for its IPs.
+
+        Where the network drops what nobody knows, a controller that is away for longer than learn_s
+        would cost who speaks its connectivity: there only the controller ends them.
+        """
+        return replace(self, learn_s=KEPT_S) if dropped else self
 
 
 @dataclass(frozen=True, slots=True)

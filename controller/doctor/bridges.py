@@ -142,6 +142,15 @@ def drift(evidence: Evidence) -> Findings:
         if host.drift is None or evidence.now_s - host.drift[0] > RECENT_S:
             continue
         at_s, missing, extra = host.drift
+        if host.contested:
+            yield error(
+                host.called,
+                f"flows of {host.called} are changed as fast as they are mended",
+                "another controller drives br-tun, too, or a script does: each undoes what the"
+                " other did, so what is there changes all the time",
+                "ovs-vsctl get-controller br-tun",
+            )
+            continue
         yield warning(
             host.called,
             f"on {host.called} {missing} flows were missing and {extra} were not ours,"

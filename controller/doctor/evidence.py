@@ -34,6 +34,7 @@ class HostEvidence:
     meters: bool = True
     nd: bool = True
     drift: tuple[float, int, int] | None = None  # when last, flows missing, extra
+    contested: bool = False
     emptied: bool = False
     shed: tuple[float, int, str] | None = None  # when last, how many so far, from whom
     ports_s: int | None = None

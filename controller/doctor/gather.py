@@ -31,7 +31,7 @@ def gather(
     for dpid in sorted(engine.topology.hosts):
         host = engine.topology.hosts.get(dpid)
         if host is not None:
-            hosts.append(_host(engine, sessions, host))
+            hosts.append(_host(engine, sessions, host, now_s))
         pause()
     return Evidence(
         engine.topology,
@@ -50,7 +50,7 @@ def gather(
     )
 
 
-def _host(engine: Engine, sessions: Sessions, host: Host) -> HostEvidence:
+def _host(engine: Engine, sessions: Sessions, host: Host, now_s: float) -> HostEvidence:
     topology, replica = engine.topology, engine.replicas.get(host.dpid)
     past = sessions.past(host.dpid)
     address = None if past is None else past.address
@@ -67,7 +67,7 @@ def _host(engine: Engine, sessions: Sessions, host: Host) -> HostEvidence:
         replica is not None,
         address,
     )
-    return there if replica is None else _with_switch(there, engine, replica)
+    return there if replica is None else _with_switch(there, engine, replica, now_s)
 
 
 def _shed(engine: Engine, dpid: int) -> tuple[float, int, str] | None:
@@ -77,7 +77,9 @@ def _shed(engine: Engine, dpid: int) -> tuple[float, int, str] | None:
     )
 
 
-def _with_switch(there: HostEvidence, engine: Engine, replica: Replica) -> HostEvidence:
+def _with_switch(
+    there: HostEvidence, engine: Engine, replica: Replica, now_s: float
+) -> HostEvidence:
     bridge, egress = replica.bridge, replica.egress
     ports = dict(bridge.tunnel_ports)
     rejection = next(iter(replica.rejected.values()), None)
@@ -93,6 +95,7 @@ def _with_switch(there: HostEvidence, engine: Engine, replica: Replica) -> HostE
         meters=bridge.meters,
         nd=bridge.nd,
         drift=replica.drifted,
+        contested=replica.contest.goes_on(now_s),
         emptied=replica.emptied,
         shed=_shed(engine, replica.dpid),
     )

@@ -251,6 +251,12 @@ def test_sessions_are_remembered_in_bounded_memory():
         ("nd-responder", {"nd": False}, "warning", None),
         ("in-band", {"in_band": True}, "error", "other_config:disable-in-band=true"),
         ("drift", {"drift": (NOW_S - 30, 8, 1)}, "warning", "ovs-vsctl get-controller br-tun"),
+        (
+            "drift",
+            {"drift": (NOW_S - 3, 8, 1), "contested": True},
+            "error",
+            "ovs-vsctl get-controller br-tun",
+        ),
     ],
 )
 def test_what_a_bridge_lacks(check, wrong, status, command):

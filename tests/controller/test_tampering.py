@@ -9,6 +9,7 @@ import pytest
 
 from controller import replica as replicas
 from controller import watch
+from controller.contest import MANY, PAUSE_MAX_S, QUIET_S
 from controller.engine import Settings
 from controller.openflow import guard
 from controller.pipeline import Kind, cookie_kind
@@ -125,6 +126,30 @@ def test_a_large_bridge_is_rid_of_a_foreign_flow_before_its_audit(busy, monkeypa
     assert 0xBAD not in busy.switches[1].cookies
     busy.advance(1)
     assert len(busy.drifted) == 1
+
+
+def test_who_undoes_each_mending_is_answered_more_and_more_rarely(busy):
+    """Two controllers on one bridge: neither gives in, and neither keeps the switch from its work.
+
+    python -m pytest tests/controller/test_tampering.py -k undoes
+    """
+    flow = flow_of(busy, 1, Kind.UNICAST_REGISTERED)
+    for _tenth in range(600):
+        if cookie_of(flow) in busy.switches[1].cookies:
+            busy.switches[1].tampered(flow, Updated.DELETED)
+        busy.advance(0.1)
+
+    assert len(busy.drifted) < MANY + 10
+    about = [line for line in busy.log if str(busy.replica(1).dpid) in line]
+    assert len([line for line in about if "as fast as they are mended" in line]) == 1
+    assert len(about) <= MANY + 1
+    busy.advance(2 * PAUSE_MAX_S)
+    busy.assert_in_sync()
+    busy.advance(QUIET_S + 1)
+    busy.switches[1].tampered(flow, Updated.DELETED)
+    busy.settle()
+    busy.advance(0.1)
+    assert busy.switches[1].cookies[cookie_of(flow)] == flow, "when it is over, at once again"
 
 
 def test_what_came_and_went_again_is_no_drift(busy):

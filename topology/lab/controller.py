@@ -24,7 +24,7 @@ class Controller:
 
     directory: where its store and log are; both outlive kill() and start(), as the ports do.
     options: of the group [vxlan], such as {"learn_timeout": 6}; and of Ryu's, ctl_privkey, ctl_cert
-    and ca_certs, with which it is TLS that it listens for.
+    and ca_certs, with which it is TLS that it listens for. app: what runs at the next start.
     """
 
     def __init__(
@@ -49,7 +49,8 @@ class Controller:
         self._argv = [str(Path(sys.executable).parent / "ryu-manager")]
         self._argv += [f"--ofp-listen-host={ip}"]
         self._argv += [f"--ofp-{'ssl' if tls else 'tcp'}-listen-port={self.openflow_port}"]
-        self._argv += [f"--wsapi-port={rest_port}", str(_APP)]
+        self._argv += [f"--wsapi-port={rest_port}"]
+        self.app = _APP
         self._env = {f"OS_VXLAN__{name.upper()}": str(value) for name, value in values.items()}
         self._env |= {f"OS_DEFAULT__{name.upper()}": str(value) for name, value in tls.items()}
 
@@ -62,15 +63,20 @@ class Controller:
         if self._child is not None:
             raise LabError("the controller runs already")
         began_s = time.monotonic()
-        self._child = self._processes.start(self._argv, self.log, self._env)
+        child = self.begin()
         while not self.ready():
-            if self._child.poll() is not None:
+            if child.poll() is not None:
                 self._child = None
                 raise LabError(f"the controller ended:\n{self.log_tail()}")
             if time.monotonic() - began_s > ready_within_s:
                 raise LabError(f"not ready within {ready_within_s:g} s:\n{self.log_tail()}")
             time.sleep(0.02)
         return time.monotonic() - began_s
+
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Start it and do not wait; kill() ends it at any time."""
+        self._child = self._processes.start([*self._argv, str(self.app)], self.log, self._env)
+        return self._child
 
     def ready(self) -> bool:
         """Whether its store is loaded and it listens."""

@@ -6,8 +6,9 @@ import atexit
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ from topology.lab.capture import OVERLAY, Capture
 from topology.lab.command import require_tools
 from topology.lab.controller import Controller
 from topology.lab.errors import LabError
+from topology.lab.flow_watch import FlowWatch
 from topology.lab.frame import in_tunnel
 from topology.lab.host import UPLINK, LabHost
 from topology.lab.kernel_vtep import KernelMode, KernelVtep
@@ -39,6 +41,7 @@ from topology.lab.station import Station
 from topology.lab.teardown import sweep, take_down
 from topology.lab.underlay import Switch, Underlay
 from topology.lab.vm import VmNs
+from topology.lab.wire import Impairment
 
 _NAME = re.compile(r"[a-z][a-z0-9]{0,9}")
 _PREFIX_BITS_V6 = 64
@@ -287,6 +290,18 @@ class Lab:
             return Capture(at.netns, file, self.processes, {}, at.link, expression)
         ports = self.underlay.ports
         return capturing.on_ports(self.underlay.netns, file, self.processes, ports, expression)
+
+    def watch_flows(self, host: LabHost, *, adds: bool = False) -> FlowWatch:
+        """Whatever happens to the flows of a host's br-tun, as told by its switch."""
+        file = self._state.directory / f"flows-{host.name}-{next(self._captures)}.out"
+        return FlowWatch(host, self.processes, file, adds=adds)
+
+    @contextmanager
+    def impaired(self, host: LabHost, how: Impairment) -> Iterator[None]:
+        """The host's cable to the underlay has a fault; changing cables costs some frames too."""
+        port = next(port for port, who in self.underlay.ports.items() if who == host.name)
+        with self.underlay.impaired(port, how, self._state.directory):
+            yield
 
     def controller(
         self, directory: Path, options: Mapping[str, object] | None = None

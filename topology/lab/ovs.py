@@ -53,12 +53,22 @@ class OvsInstance:
             raise LabError("vswitch.ovsschema not found: apt-get install -y openvswitch-switch")
         database = self.rundir / "conf.db"
         run("ovsdb-tool", "create", str(database), str(schema))
+        self.start_ovsdb()
+        self.start_vswitchd()
+
+    def start_ovsdb(self) -> None:
+        """Start ovsdb-server on the database that is there, and return when it answers."""
         self._ovsdb = self._daemon(
-            "ovsdb-server", f"--remote=punix:{self.rundir}/db.sock", str(database)
+            "ovsdb-server", f"--remote=punix:{self.rundir}/db.sock", str(self.rundir / "conf.db")
         )
         wait_until((self.rundir / "db.sock").exists, f"ovsdb-server in {self.netns}")
         self.vsctl("--retry", "--no-wait", "init")  # its socket is there before it listens
-        self.start_vswitchd()
+
+    def stop_ovsdb(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """ovs-vswitchd goes on with what it knows; nothing can be configured."""
+        if self._ovsdb is not None:
+            self._processes.end(self._ovsdb, how)
+            self._ovsdb = None
 
     def start_vswitchd(self) -> None:
         """Start ovs-vswitchd and return when it has carried out what the database says."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from topology.lab import netns
 from topology.lab.errors import LabError
-from topology.lab.ovs import OvsInstance
+from topology.lab.ovs import OvsInstance, wait_until
 from topology.lab.process import Processes
+from topology.lab.wire import Impairment
 
 #: "linux": the kernel's bridge; "ovs": a userspace Open vSwitch; "auto": linux if it is there
 Switch = Literal["auto", "linux", "ovs"]
@@ -49,11 +53,43 @@ class Underlay:
             )
         netns.tx_checksum_off(self.netns, port)
         self.ports[port] = who
+        self._join(port)
+
+    @contextmanager
+    def impaired(self, port: str, how: Impairment, rundir: Path) -> Iterator[None]:
+        """While this lasts, a wire with a fault lies between the port and the switch."""
+        near, far = f"{port}-in", f"{port}-out"
+        netns.ip(self.netns, f"link add {near} type veth peer name {far}")
+        netns.tx_checksum_off(self.netns, near, far)
+        netns.ip(self.netns, f"link set {near} up")
+        self._part(port)
+        self._join(far)
+        argv = [sys.executable, "-m", "topology.lab.wire", port, near, *how.argv()]
+        log = rundir / f"wire-{port}.out"
+        log.unlink(missing_ok=True)
+        env = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+        child = self._processes.start(netns.argv_in(self.netns, argv), log, env)
+        try:
+            wait_until(lambda: log.read_bytes() != b"", f"a wire on {port}")
+            yield
+        finally:
+            self._processes.end(child)
+            self._part(far)
+            netns.ip(self.netns, f"link del {near}")
+            self._join(port)
+
+    def _join(self, port: str) -> None:
         if self._ovs is None:
             netns.ip(self.netns, f"link set {port} master {BRIDGE}", f"link set {port} up")
         else:
             netns.ip(self.netns, f"link set {port} up")
             self._ovs.vsctl("add-port", BRIDGE, port)
+
+    def _part(self, port: str) -> None:
+        if self._ovs is None:
+            netns.ip(self.netns, f"link set {port} nomaster")
+        else:
+            self._ovs.vsctl("del-port", BRIDGE, port)
 
     def _linux_bridge(self) -> bool:
         try:
