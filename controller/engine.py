@@ -599,6 +599,7 @@ class Engine:
                 self._derivation.apply(Put(left))
             else:
                 self._derivation.ages.note(entry)
+        self._derivation.spread()  # an audit that begins now is not to take what goes for drift
         self._derivation.learned_news.tick(now_s)
         self._effects.happened += self.counting.tick(now_s)
         if now_s >= self._forget_moves_s:

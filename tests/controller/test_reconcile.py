@@ -441,3 +441,20 @@ def test_learned_flows_that_time_out_are_no_drift(busy):
         for cookie in switch.cookies
     )
     fabric.assert_in_sync()
+
+
+def test_an_audit_that_begins_as_an_address_is_forgotten_finds_no_drift(fabric):
+    stranger = fabric.vm(0)
+    fabric.gratuitous(stranger)
+    learned_s = fabric.now_s
+    fabric.advance(250, step_s=1)
+    fabric.broadcast(stranger)  # it is there still, and its address was not heard of again
+    fabric.advance(49, step_s=1)
+    fabric.replica(1).next_audit_s = learned_s + 300
+    assert fabric.learned(stranger).ips
+
+    fabric.advance(1, step_s=1)
+
+    assert fabric.learned(stranger).ips == ()
+    assert fabric.drifted == []
+    fabric.assert_in_sync()

@@ -91,6 +91,9 @@ class World:
     def facts_of(self, dpid: Dpid) -> Host:
         return self.topology.hosts[dpid]
 
+    def name_of(self, _dpid: Dpid, port: int) -> str:
+        return port_name(port)
+
     # What happens to it
 
     def handle(self, event: Event) -> Effects:

@@ -98,6 +98,10 @@ class FakeFabric(Voices):
         for dpid in self._down:
             if self.deliver_down(dpid) or self.deliver_up(dpid):
                 return True
+        return self._turn()
+
+    def _turn(self) -> bool:
+        """What the controller does by itself, if anything is left."""
         if self._remember:
             self._store_seen(self._remember.pop())
             return True
@@ -123,7 +127,7 @@ class FakeFabric(Voices):
         replica = self.engine.replicas.get(dpid)
         if replica is None or self._connected.get(dpid) != replica.epoch:
             return False
-        stream = b"".join(replica.pull())
+        stream = self._due(replica)
         if not stream:
             return False
         self._awake.add(dpid)
@@ -133,6 +137,9 @@ class FakeFabric(Voices):
             self._down[dpid].append(stream[:size])
             stream = stream[size:]
         return True
+
+    def _due(self, replica: Replica) -> bytes:
+        return b"".join(replica.pull())
 
     def deliver_down(self, dpid: int) -> bool:
         """The switch reads one message."""
