@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import ssl
 import threading
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from bench.farm.switch import Switch
 from controller.wire import encode
 
+_SOURCES = itertools.cycle(range(1, 255))
 STEP_S = 0.05
 RECEIVE_BYTES = 16384
 """Little, so that the controller soon notices when a switch does not read."""
@@ -24,6 +26,8 @@ def connected(port: int, dpid: int, tls: ssl.SSLContext | None = None) -> Iterat
     raw = socket.socket()
     raw.settimeout(20)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+    # Of the lines in the log, each address has a few.
+    raw.bind((f"127.0.1.{next(_SOURCES)}", 0))
     raw.connect(("127.0.0.1", port))
     with contextlib.closing(raw if tls is None else tls.wrap_socket(raw)) as sock:
         one = Connected(sock, dpid)
