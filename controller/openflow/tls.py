@@ -181,10 +181,12 @@ class TlsSocket:
         if flags & sockets.MSG_PEEK:
             return bytes(self._plain.recv(most, flags))
         parts: list[bytes] = []
-        size = 0
+        size = read = 0
         while size < most:
             try:
                 part = self._tls.read(min(most - size, RECORD_BYTES))
+                if not part:
+                    break  # it said goodbye (close_notify), and goes on saying so
                 parts.append(part)
                 size += len(part)
                 continue
@@ -195,6 +197,8 @@ class TlsSocket:
             except ssl.SSLError as error:
                 raise NotSecured(_in_words(error)) from error
             try:
+                if read >= most:  # of records that say nothing there may be no end: others' turn
+                    raise BlockingIOError
                 data = self._plain.recv(SEAL_BYTES)
             except BlockingIOError:
                 if parts:
@@ -202,6 +206,7 @@ class TlsSocket:
                 raise
             if not data:
                 break
+            read += len(data)
             self._in.write(data)
             self._answer()
         return b"".join(parts)

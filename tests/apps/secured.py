@@ -52,6 +52,14 @@ class Connected:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
+    def say_goodbye(self) -> None:
+        """Send TLS's close_notify, and leave the connection open: Open vSwitch does the first."""
+        self._stopping = True
+        self._thread.join(20)
+        assert isinstance(self._sock, ssl.SSLSocket)
+        with contextlib.suppress(OSError):
+            self._sock.unwrap()
+
     def stop(self) -> None:
         self._stopping = True
         self.reads.set()

@@ -157,6 +157,15 @@ def test_who_cannot_prove_it_is_refused(controller, authority, working, tmp_path
     assert not working.ended.is_set()
 
 
+def test_a_switch_that_says_goodbye_is_gone(controller, authority, working):
+    pair = authority.sign(NAME(TWO))
+    with connected(controller.openflow_port, TWO, context(authority, pair)) as switch:
+        until(live(controller, TWO), "switch two is served")
+        switch.say_goodbye()
+        until(lambda: not live(controller, TWO)(), "switch two is gone")
+    assert live(controller, ONE)()
+
+
 def test_new_files_hold_for_new_connections(controller, authority, working, files):
     pair = authority.sign(NAME(TWO))
     port, (own_files, ca) = controller.openflow_port, files

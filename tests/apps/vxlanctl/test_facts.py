@@ -20,7 +20,7 @@ def test_a_host_is_declared_shown_and_forgotten(empty):
     assert empty("host", "declare", "hv-1", "--vtep", "192.168.33.12").status == 0
     assert empty("host", "list", "-o", "json").json[0]["name"] == "hv-1", "it stays called so"
     shown = empty("host", "show", "hv-1")
-    assert f"dpid          {HV1}" in shown.out
+    assert ["dpid", HV1] in [line.split() for line in shown.out.splitlines()]
     assert empty("host", "forget", "hv-1").status == 0
     assert empty("host", "list").err == "no hosts\n"
 
