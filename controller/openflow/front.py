@@ -373,10 +373,17 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
             self._take_live(message)
         elif msg_type in _HANDSHAKE:
             _HANDSHAKE[msg_type](self, message)
-        elif msg_type not in guard.ASYNCHRONOUS and to_ryu.others_hear(self.ofp_brick, message):
-            self._hand_to_ryu(message)
+        else:
+            self._take_early(message)
 
     # The handshake: hello, features, ports
+
+    def _take_early(self, message: bytes) -> None:
+        """What other apps asked for as soon as they knew the switch; the rest is for nobody yet."""
+        guard.inside(message)
+        early = message[1] in guard.ASYNCHRONOUS
+        if not early and to_ryu.others_hear(self.ofp_brick, message):
+            self._hand_to_ryu(message)
 
     def _take_hello(self, message: bytes) -> None:
         guard.check_hello(message)
