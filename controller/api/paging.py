@@ -100,12 +100,14 @@ def page_of(call: Call, items: Sequence[T], show: Callable[[T], object]) -> Resp
 
 
 @contextmanager
-def one_at_a_time(call: Call) -> Iterator[None]:
-    """While a long page is made, nobody else gets a turn; so one is made, then all others have one.
+def one_at_a_time(call: Call, most: int) -> Iterator[None]:
+    """most: things there are in all.
+
+    While a long page is made, nobody else gets a turn; so one is made, then all others have one.
 
     To be entered before anything is looked up: meanwhile facts may go.
     """
-    if limit_of(call) <= SHORT_PAGE:
+    if min(limit_of(call), most) <= SHORT_PAGE:
         yield
         return
     with _LONG_PAGES.one():

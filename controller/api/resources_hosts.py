@@ -12,7 +12,7 @@ from controller.api import shapes
 from controller.api.answers import answer, written
 from controller.api.call import Call
 from controller.api.described import DPID_PATH, Described, Parameter, Q
-from controller.api.paging import one_at_a_time, page, page_at
+from controller.api.paging import LIMIT_MAX, one_at_a_time, page, page_at
 from controller.api.problems import agree, invalid
 from controller.api.schemas import HostBody, read
 from controller.api.search import search_text
@@ -117,7 +117,7 @@ def flows(call: Call) -> Response:
         page = call.service.flows(_named(call).dpid, FlowQuestion(limit, start, table, q))
         return page.flows, page.total
 
-    with one_at_a_time(call):
+    with one_at_a_time(call, LIMIT_MAX):
         return page_at(call, find, show_flow)
 
 

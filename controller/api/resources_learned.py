@@ -23,6 +23,6 @@ def index(call: Call) -> Response:
     def show(key: MacKey) -> shapes.LearnedMac:
         return show_learned(topology.learned[key], now_s, timeout_s)
 
-    with one_at_a_time(call):
+    with one_at_a_time(call, len(topology.learned)):
         keys = topology.keys_of_learned() if vni is None else topology.learned_in(vni)
         return page(call, keys, show, parts=2)

@@ -65,7 +65,7 @@ def index(call: Call) -> Response:
     def show(key: MacKey) -> shapes.Vm:
         return show_vm(topology.vms[key])
 
-    with one_at_a_time(call):
+    with one_at_a_time(call, len(topology.vms)):
         return page(call, _filtered(call, topology), show, parts=2)
 
 

@@ -11,6 +11,8 @@ from eventlet.semaphore import Semaphore
 from controller.api.problems import Problem
 
 WAIT_S: Final = 30.0
+WAITING_MAX: Final = 128
+"""More are sent away at once, so that those who wait do not take up every connection."""
 
 
 class Turns:
@@ -20,16 +22,25 @@ class Turns:
         self._most = most
         self._what = what
         self._free = Semaphore(most)
+        self._waiting = 0
 
     def take(self, wait_s: float = WAIT_S) -> None:
-        free = self._free.acquire(timeout=wait_s) if wait_s else self._free.acquire(blocking=False)
-        if not free:
+        if not self._free.acquire(blocking=False) and not self._wait(wait_s):
             raise Problem(
                 503,
                 f"{self._most} {self._what} are on their way already",
                 title="Too many at once",
                 headers={"Retry-After": "5"},
             )
+
+    def _wait(self, wait_s: float) -> bool:
+        if wait_s <= 0 or self._waiting >= WAITING_MAX:
+            return False
+        self._waiting += 1
+        try:
+            return bool(self._free.acquire(timeout=wait_s))
+        finally:
+            self._waiting -= 1
 
     @contextmanager
     def one(self) -> Iterator[None]:

@@ -59,6 +59,9 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
             known.begin(Phase.IDLE)
             if not self.rfile.peek(1):
                 return
+            if known.moved_bytes == 0:  # it was sent before the last answer was read
+                with self.server.pipelined:
+                    eventlet.sleep(0)  # one such request at a time: who waits for answers is first
             known.begin(Phase.HEAD)
             self._head = read_head(self.rfile.readline)
             if self._head is None:

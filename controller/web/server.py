@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import eventlet
 import eventlet.wsgi
+from eventlet.semaphore import Semaphore
 
 from controller.api.problems import Problem
 from controller.web.connections import Connection, Connections, Phase
@@ -43,6 +44,7 @@ class Server(eventlet.wsgi.Server):  # type: ignore[misc]
         self.log_x_forwarded_for = False  # whoever sends it may write what he likes
         self.log_output = LOG.isEnabledFor(logging.DEBUG)
         self.capitalize_response_headers = False  # they are; eventlet would do it for each
+        self.pipelined = Semaphore(1)
         self._tls = tls
         self._ended = ended
         self._connections = Connections(most, ended)
@@ -62,7 +64,7 @@ class Server(eventlet.wsgi.Server):  # type: ignore[misc]
             eventlet.sleep(0)  # those that were hung up on can close
 
     def refused(self, address: str, problem: Problem) -> None:
-        self._ended[f"{problem.status}"] += 1
+        self._ended[str(problem.status)] += 1
         LOG.debug("%s: %d %s", address, problem.status, problem.detail)
 
     def _serve(self, connection: Connection) -> None:
