@@ -24,14 +24,19 @@ from controller.neighbours import arp_probes, dhcp_server_arp, nd_policy
 from controller.pipeline import (
     ASK_MAC,
     ASK_METER,
+    ASKED_METER,
+    CLAIM_METER,
+    CONVERSATION_METER,
+    DHCP_METER,
     LEARN_METER,
+    METER_SHARDS,
     MISS_PRIORITY,
     ND_RESPONDER_KINDS,
+    NEIGHBOUR_METER,
     PACKET_IN_BYTES,
     PROBE_ETH_TYPE,
     PROBE_MAC,
     PROBE_METER,
-    SERVICE_METER,
     STRAY_METER,
     Kind,
     Table,
@@ -61,15 +66,25 @@ EGRESS_FLOOD_PRIORITY = 5
 _TAGGED_FIRST = 1
 
 METERS = (
-    Meter(LEARN_METER, 200, 400),
     Meter(PROBE_METER, 100, 200),
-    Meter(SERVICE_METER, 500, 500),
     Meter(ASK_METER, 50, 100),
     Meter(STRAY_METER, 1, 10),
+    *(
+        Meter(first + shard, rate_per_s, burst)
+        for first, rate_per_s, burst in (
+            (LEARN_METER, 100, 400),
+            (NEIGHBOUR_METER, 100, 400),
+            (ASKED_METER, 200, 400),
+            (CONVERSATION_METER, 200, 400),
+            (DHCP_METER, 100, 200),
+            (CLAIM_METER, 50, 100),
+        )
+        for shard in range(METER_SHARDS)
+    ),
 )
-"""Copies per second that one switch may send here: of unknown sources, of probes, of what is to be
-answered (DHCP, solicitations, new conversations), of VMs' answers to the controller, and of what is
-on no network's VLAN."""
+"""Copies per second that one switch may send here: of probes, of VMs' answers to the controller, of
+what is on no network's VLAN; and, for each share of its networks, of unknown sources, of unknown
+addresses, of who-has and of conversations to be answered, of DHCP, and of claims to virtual IPs."""
 
 OFPP_MAX = 0xFFFFFF00
 

@@ -23,7 +23,7 @@ from controller.flow import (
     Term,
     match,
 )
-from controller.pipeline import DHCP_MAC, Kind, Table
+from controller.pipeline import ASKED_METER, DHCP_MAC, Kind, Table
 from controller.terms import (
     ADVERTISEMENT,
     ARP,
@@ -243,7 +243,7 @@ def nd_policy(vni: int, responder: bool, in_switch: bool, metered: bool) -> Iter
     yield Flow(Kind.ND_DAD, Table.FLOOD, DAD_PRIORITY, dad, (Group(group_id(vni)),))
     if not responder:
         return
-    copy = (service_copy(metered),)
+    copy = (service_copy(ASKED_METER, vni, metered),)
     bare = _solicitation(vni, (Field.ND_SLL, 0, None))
     yield Flow(Kind.ND_PUNT, Table.FLOOD, ND_NO_OPTION_PRIORITY, bare, copy)
     if not in_switch:

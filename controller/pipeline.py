@@ -275,11 +275,15 @@ REGISTERED_PRIORITY = 10
 
 PACKET_IN_BYTES = 128
 WHOLE_FRAME_BYTES = 0xFFFF  # OFPCML_NO_BUFFER
-LEARN_METER = 1
 PROBE_METER = 2
-SERVICE_METER = 3
 STRAY_METER = 4
 ASK_METER = 5
+METER_SHARDS = 8
+LEARN_METER, NEIGHBOUR_METER, ASKED_METER = 16, 32, 48
+CONVERSATION_METER, DHCP_METER, CLAIM_METER = 64, 80, 96
+"""The first of METER_SHARDS meters each: networks share them by their VNI, so that one that floods
+takes nothing from most others of its host. 1 and 3 were used by earlier releases.
+"""
 GROUP_BASE = COOKIE_OWNER << 24
 """A network's flood group is GROUP_BASE | VNI."""
 
@@ -314,6 +318,11 @@ def check(flow: Flow) -> Flow:
     if flow.kind in LEARNED_KINDS and not flow.hard_timeout_s:
         raise PipelineError("a flow of a soft fact needs a hard timeout")
     return flow
+
+
+def meter_of(first: int, vni: int) -> int:
+    """The meter of a network among those that begin with this one."""
+    return first + vni % METER_SHARDS
 
 
 def cookie_kind(cookie: int) -> Kind | None:

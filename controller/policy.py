@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from controller.flow import Action, Field, Flow, Group, Term, match
-from controller.pipeline import MISS_PRIORITY, Kind, Table
+from controller.pipeline import ASKED_METER, CONVERSATION_METER, MISS_PRIORITY, Kind, Table
 from controller.terms import (
     ADVERTISEMENT,
     ARP,
@@ -64,7 +64,7 @@ def unknown_unicast(network: Network, metered: bool) -> Iterator[Flow]:
     terms = match((Field.TUN_ID, network.vni), UNICAST)
     dropped = network.unknown_unicast == "drop"
     if network.mode == "reactive":
-        actions = _punt(network, dropped, metered)
+        actions = _punt(CONVERSATION_METER, network, dropped, metered)
         yield Flow(Kind.UNICAST_PUNT, Table.FLOOD, KIND_PRIORITY, terms, actions)
     elif dropped:
         yield Flow(Kind.UNICAST_DROP, Table.FLOOD, KIND_PRIORITY, terms)
@@ -79,12 +79,12 @@ def unknown_neighbours(network: Network, metered: bool) -> Iterator[Flow]:
     reactive = network.mode == "reactive"
     if dropped:
         kind = Kind.NEIGHBOUR_PUNT if reactive else Kind.NEIGHBOUR_DROP
-        actions = _punt(network, dropped=True, metered=metered) if reactive else ()
+        actions = _punt(ASKED_METER, network, dropped=True, metered=metered) if reactive else ()
         for subnet in _outermost(network.subnets):
             terms = match((Field.TUN_ID, network.vni), *_who_has(subnet))
             yield Flow(kind, Table.FLOOD, SUBNET_PRIORITY, terms, actions)
     if reactive:
-        actions = _punt(network, dropped=False, metered=metered)
+        actions = _punt(ASKED_METER, network, dropped=False, metered=metered)
         for query in (
             (ARP, (Field.ARP_OP, ARP_REQUEST, None), TO_ALL),
             (*icmpv6(SOLICITATION), MULTICAST),
@@ -93,9 +93,9 @@ def unknown_neighbours(network: Network, metered: bool) -> Iterator[Flow]:
             yield Flow(Kind.NEIGHBOUR_PUNT, Table.FLOOD, NEIGHBOUR_PRIORITY, terms, actions)
 
 
-def _punt(network: Network, dropped: bool, metered: bool) -> tuple[Action, ...]:
+def _punt(meter: int, network: Network, dropped: bool, metered: bool) -> tuple[Action, ...]:
     """To the controller; and flooded too unless that is dropped, so that it is never needed."""
-    copy = service_copy(metered)
+    copy = service_copy(meter, network.vni, metered)
     return (copy,) if dropped else (copy, Group(group_id(network.vni)))
 
 

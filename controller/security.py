@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.flow import Field, Flow, Match, Term, match
-from controller.pipeline import Kind, Table
+from controller.pipeline import CLAIM_METER, Kind, Table
 from controller.terms import (
     ADVERTISEMENT,
     ARP,
@@ -79,7 +79,7 @@ def secure_sender(vni: int, mac: Mac, ips: tuple[Ip, ...], local: Ip) -> Iterato
 
 def secure_vip_claim(vni: int, mac: Mac, ip: Ip, metered: bool) -> Iterator[Flow]:
     """A VM that speaks for a virtual IP which another one holds is heard, once it is checked."""
-    copy = (service_copy(metered),)
+    copy = (service_copy(CLAIM_METER, vni, metered),)
     if ip.is_v4:
         terms = _from(vni, mac, ARP, (Field.ARP_SHA, mac, None), (Field.ARP_SPA, ip.low32, None))
         yield Flow(Kind.VIP_CLAIM, Table.SENDER, VIP_PRIORITY, terms, copy, Table.SPLIT)

@@ -6,7 +6,7 @@ One function per flow kind; each docstring is the sentence that it installs.
 from __future__ import annotations
 
 from controller.flow import Action, Field, Flow, Term, match
-from controller.pipeline import Kind, Table
+from controller.pipeline import CLAIM_METER, DHCP_METER, Kind, Table
 from controller.terms import (
     ADVERTISEMENT,
     ARP,
@@ -19,6 +19,7 @@ from controller.terms import (
     icmpv6,
     learning_copy,
     local_vlan,
+    neighbour_copy,
     service_copy,
 )
 from topology.model import Network
@@ -72,7 +73,7 @@ def _listens(network: Network) -> bool:
 
 def unknown_source(network: Network, metered: bool) -> tuple[Flow, ...]:
     """An unknown source is delivered at once and copied to the controller, which learns it."""
-    copies = (learning_copy(metered),) if _listens(network) else ()
+    copies = (learning_copy(network.vni, metered),) if _listens(network) else ()
     return from_local(Kind.LOCAL_UNKNOWN, network, UNKNOWN_PRIORITY, (), copies=copies)
 
 
@@ -87,7 +88,11 @@ def unknown_binding(network: Network, metered: bool) -> tuple[Flow, ...]:
         (Kind.LOCAL_ND, icmpv6(ADVERTISEMENT)),
     ):
         flows += from_local(
-            kind, network, NEIGHBOUR_PRIORITY, terms, copies=(learning_copy(metered),)
+            kind,
+            network,
+            NEIGHBOUR_PRIORITY,
+            terms,
+            copies=(neighbour_copy(network.vni, metered),),
         )
     return flows
 
@@ -142,7 +147,7 @@ def dhcp_request(network: Network, mac: int, metered: bool) -> Flow:
         Table.FROM_LOCAL,
         SERVICE_PRIORITY,
         match(local_vlan(network), (Field.ETH_SRC, mac), *DHCP_TO_SERVER),
-        (enter(network), service_copy(metered)),
+        (enter(network), service_copy(DHCP_METER, network.vni, metered)),
     )
 
 
@@ -151,7 +156,11 @@ def vip_claim(network: Network, mac: int, ip: Ip, metered: bool) -> tuple[Flow, 
     flows: tuple[Flow, ...] = ()
     for terms in _bindings(mac, ip):
         flows += from_local(
-            Kind.VIP_CLAIM, network, VIP_PRIORITY, terms, copies=(service_copy(metered),)
+            Kind.VIP_CLAIM,
+            network,
+            VIP_PRIORITY,
+            terms,
+            copies=(service_copy(CLAIM_METER, network.vni, metered),),
         )
     return flows
 
@@ -197,12 +206,13 @@ def foreign_source(
         return ()
     if not (learning and _listens(network)):
         return (_from_foreign(Kind.TUNNEL_FOREIGN, FOREIGN_PRIORITY, vtep, network.vni),)
-    copies = (learning_copy(metered),)
+    copies = (learning_copy(network.vni, metered),)
+    spoken = (neighbour_copy(network.vni, metered),)
     kind, priority = Kind.TUNNEL_FOREIGN_NEIGHBOUR, FOREIGN_NEIGHBOUR_PRIORITY
     return (
         _from_foreign(Kind.TUNNEL_FOREIGN, FOREIGN_PRIORITY, vtep, network.vni, copies=copies),
         *(
-            _from_foreign(kind, priority, vtep, network.vni, terms, copies=copies)
+            _from_foreign(kind, priority, vtep, network.vni, terms, copies=spoken)
             for terms in ((ARP,), icmpv6(SOLICITATION), icmpv6(ADVERTISEMENT))
         ),
     )

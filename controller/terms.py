@@ -21,9 +21,10 @@ from controller.flow import (
 from controller.pipeline import (
     GROUP_BASE,
     LEARN_METER,
+    NEIGHBOUR_METER,
     PACKET_IN_BYTES,
-    SERVICE_METER,
     WHOLE_FRAME_BYTES,
+    meter_of,
 )
 from topology.model import Network
 from topology.types import Subnet
@@ -119,14 +120,19 @@ def in_subnet(field: Field, subnet: Subnet) -> Term:
     return (field, subnet.value, subnet.mask)
 
 
-def learning_copy(metered: bool) -> CopyToController:
-    """A copy to learn from: limited by a meter, while the frame itself is not."""
-    return CopyToController(PACKET_IN_BYTES, LEARN_METER if metered else None)
+def learning_copy(vni: int, metered: bool) -> CopyToController:
+    """A copy to learn a MAC from: limited by a meter, while the frame itself is not."""
+    return CopyToController(PACKET_IN_BYTES, meter_of(LEARN_METER, vni) if metered else None)
 
 
-def service_copy(metered: bool) -> CopyToController:
+def neighbour_copy(vni: int, metered: bool) -> CopyToController:
+    """A copy to learn an address from: other frames of unknown sources do not use its meter up."""
+    return CopyToController(PACKET_IN_BYTES, meter_of(NEIGHBOUR_METER, vni) if metered else None)
+
+
+def service_copy(meter: int, vni: int, metered: bool) -> CopyToController:
     """The whole frame, for the controller to answer or to send on."""
-    return CopyToController(WHOLE_FRAME_BYTES, SERVICE_METER if metered else None)
+    return CopyToController(WHOLE_FRAME_BYTES, meter_of(meter, vni) if metered else None)
 
 
 def group_id(vni: int) -> int:
