@@ -111,8 +111,14 @@ class Committer(Generic[R]):
         request = _Request(plan, eventlet.event.Event())
         self._requests.put(request)
         while not request.taken and not request.done.ready():
-            with eventlet.Timeout(STALL_S, False):
+            timer = eventlet.Timeout(STALL_S)
+            try:
                 return request.done.wait()  # type: ignore[no-any-return]
+            except eventlet.Timeout as expired:
+                if expired is not timer:
+                    raise
+            finally:
+                timer.cancel()
             if not request.taken and self.stalled_s is not None:
                 request.withdrawn = True
                 self._refuse_if_stalled()
