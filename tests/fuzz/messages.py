@@ -8,13 +8,11 @@ from struct import pack
 
 from controller import frames
 from controller.flow import ETH_TYPE_ARP, ETH_TYPE_IPV6
-from controller.pipeline import Kind
 from controller.wire import encode
 from tests.apps.switches import features, hello, ports_reply
 from tests.fake.switch import Entry, FakeSwitch
 from tests.wire.samples import every_flow, every_group
 
-OXM_NX_CLASS = 0x0001
 ODD = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 0x7FFF, 0x8000, 0xFFF8, 0xFFFF)
 
 
@@ -78,19 +76,17 @@ def valid_messages() -> list[bytes]:
     add = encode.encode_flow(flows[5])
     name = b"\0\0\0\2" + bytes(4) + b"\2\0\0\0\0\2\0\0" + b"vxlan0".ljust(16, b"\0") + bytes(32)
     bands = pack("!HHII4x", 1, 16, 100, 10)
-    table = pack("!HB5x32sQQII", 64 + 8 + 8 + 16, 0, b"t", 0, 0, 0, 100)
-    table += pack("!HHHH", 0, 8, 1, 4) + pack("!HHBx2x", 2, 5, 3) + pack("!HHI4x4x", 8, 8, 0x80000A06)
+    table = pack("!HB5x32sQQII", 64 + 8 + 8 + 8, 0, b"t", 0, 0, 0, 100)
+    table += pack("!HHHH", 0, 8, 1, 4) + pack("!HHBx2x", 2, 5, 3) + pack("!HHI", 8, 8, 0x80000A06)
     queue = pack("!IIH6x", 1, 2, 32) + pack("!HH4xH6x", 1, 16, 100)
     flow_monitor = pack("!HHHHHHHBxQ", len(add) - 24, 0, 0, 5, 0, 0, 0, 1, 9)
     match_len = int.from_bytes(add[50:52], "big")
     flow_monitor = flow_monitor[:12] + pack("!H", match_len) + flow_monitor[14:] + add[48:]
-    kinds = [Kind.LOCAL_MISS if hasattr(Kind, "LOCAL_MISS") else next(iter(Kind)), *list(Kind)[:40:4]]
     cookies = [encode.cookie_of(encode.encode_flow(flow)) for flow in flows[::6]]
     punts = [
         packet_in(cookie, frame)
         for cookie, frame in zip(cookies * 9, [*hostile_frames()] * 4, strict=False)
     ]
-    del kinds
     return [
         hello(),
         hello()[:1] + b"\0\0\x10" + bytes(4) + pack("!HHI", 1, 8, 0x12),
