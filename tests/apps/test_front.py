@@ -1,4 +1,4 @@
-"""The OpenFlow port under attack: others are served, memory and the log stay small, nothing ends."""
+"""The OpenFlow port under attack: others are served, memory and log stay small, nothing ends."""
 
 from __future__ import annotations
 
@@ -119,9 +119,7 @@ def test_several_newcomers_and_those_who_leave(controller, good):
         assert len(served) == 1
         served[0].close()
         dead.close()
-        assert until(
-            lambda: not controller("GET", "/v1/hosts/00000000000000a3").body["connected"]
-        )
+        assert until(lambda: not controller("GET", "/v1/hosts/00000000000000a3").body["connected"])
 
 
 def test_the_first_one_hanging_up_lets_the_second_one_in(controller, good):
@@ -243,22 +241,21 @@ def test_many_switches_reconnect_at_once_and_all_get_in(controller, good):
 
 
 def test_a_switch_that_does_not_read_is_cut_and_delays_nobody(tmp_path):
-    """It is to get 20,000 flows, takes none of them, and 200 writes come meanwhile."""
+    """It is to get the flows of 5,000 VMs, takes none of them, and 50 writes come meanwhile."""
     with running(tmp_path) as controller:
         vms = [
             {"mac": f"52:54:00:00:{n >> 8:02x}:{n & 255:02x}", "host": "00000000000000a1"}
-            for n in range(20_000)
+            for n in range(5000)
         ]
         controller("PUT", "/v1/hosts/00000000000000a1", {"vtep": "192.0.2.1"})
         controller("PUT", "/v1/hosts/00000000000000b1", {"vtep": "192.0.2.2"})
         assert controller("POST", "/v1/vms/batch", vms).status in (200, 201)
         with Good(controller.openflow_port, 0xA1) as good, Bare(controller.openflow_port) as stuck:
             assert good.has_asked(2), good.gone
-            stuck.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             assert stuck.shake_hands(0xB1)
             answers_dumps(stuck)
             memory = memory_kb(controller)
-            for n in range(200):
+            for n in range(50):
                 mac = f"52:54:00:01:{n >> 8:02x}:{n & 255:02x}"
                 body = {"mac": mac, "host": "00000000000000a1"}
                 assert controller("POST", "/v1/vms", body).status == 201
@@ -268,7 +265,7 @@ def test_a_switch_that_does_not_read_is_cut_and_delays_nobody(tmp_path):
                 stuck.socket.settimeout(20)
                 while True:
                     stuck.send(encode.message(encode.ECHO_REQUEST, 1, bytes(60000)))
-            assert until(lambda: refused(controller, "stuck") == 1)
+            assert until(lambda: refused(controller, "stuck") == 1), controller.log
             assert good.has_asked(3), good.gone
             assert memory_kb(controller) - memory < MEMORY_MAX_KB + 2 * 4096
         assert "it does not read" in controller.log

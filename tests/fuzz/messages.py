@@ -55,7 +55,12 @@ def hostile_frames() -> Iterator[bytes]:
     yield ethernet + six + head[:6] + b"\0\xff" + head[8:] + bytes.fromhex("0000000000000000") * 9
     # TCP and SCTP with an option of no length: they hang ryu.lib.packet.
     ip = bytes.fromhex("4500002c000000004006000001020304 05060708")
-    yield ethernet + b"\x08\0" + ip + bytes.fromhex("0001000200000000000000006002000000000000 02000000")
+    yield (
+        ethernet
+        + b"\x08\0"
+        + ip
+        + bytes.fromhex("0001000200000000000000006002000000000000 02000000")
+    )
     ip = ip[:9] + b"\x84" + ip[10:]
     yield ethernet + b"\x08\0" + ip + bytes.fromhex("000100020000000000000000 01000014") + bytes(40)
 
@@ -96,7 +101,9 @@ def valid_messages() -> list[bytes]:
         encode.message(encode.ECHO_REQUEST, 5, b"x" * 40),
         encode.message(encode.ECHO_REPLY, 5),
         encode.bundle_control(5, 7, 7),
-        encode.message(encode.EXPERIMENTER, 0, pack("!II", encode.ONF_VENDOR, encode.MONITOR_PAUSED)),
+        encode.message(
+            encode.EXPERIMENTER, 0, pack("!II", encode.ONF_VENDOR, encode.MONITOR_PAUSED)
+        ),
         encode.message(
             encode.EXPERIMENTER, 0, pack("!II", encode.ONF_VENDOR, encode.MONITOR_RESUMED)
         ),
@@ -104,10 +111,15 @@ def valid_messages() -> list[bytes]:
         encode.message(8, 4, bytes(4)),
         *punts,
         encode.message(
-            encode.FLOW_REMOVED, 0, pack("!QHBBIIHHQQ", cookies[0], 5, 0, 1, 1, 1, 1, 1, 5, 300)
+            encode.FLOW_REMOVED,
+            0,
+            pack("!QHBBIIHHQQ", cookies[0], 5, 0, 1, 1, 1, 1, 1, 5, 300)
             + add[48 : 48 + match_len + -match_len % 8],
         ),
-        *(encode.message(encode.PORT_STATUS, 0, bytes((why,)) + bytes(7) + name) for why in range(4)),
+        *(
+            encode.message(encode.PORT_STATUS, 0, bytes((why,)) + bytes(7) + name)
+            for why in range(4)
+        ),
         *dumps,
         multipart(0, bytes(1056)),
         multipart(2, bytes(24)),
