@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import eventlet
-from eventlet.greenio import GreenSocket
 from eventlet.hubs import trampoline
 from ryu.controller import controller as ryu_controller
 from ryu.controller.handler import CONFIG_DISPATCHER, DEAD_DISPATCHER
@@ -29,13 +28,12 @@ from controller.openflow.admission import Seats
 from controller.openflow.complaints import Complaints
 from controller.openflow.guard import Phase, Refused
 from controller.openflow.listen import Acceptor
+from controller.openflow.peer import Peer
 from controller.openflow.sending import AWAKE, Sender
 from controller.openflow.values import value_of
 from controller.replica import XID_BASE
 from controller.tables import Buffer
 from controller.wire import decode, encode
-from topology.errors import InvalidValue
-from topology.types import VtepIp
 
 LOG = logging.getLogger("vxlan_l2.openflow")
 
@@ -84,7 +82,7 @@ class Listener(Protocol):
     def holds_bytes(self, connection: Connection) -> int: ...
 
 
-class Connection(ryu_controller.Datapath):  # type: ignore[misc]
+class Connection(Peer, ryu_controller.Datapath):  # type: ignore[misc]
     """One switch's connection. ``epoch`` tells it from earlier ones of the same switch."""
 
     listener: Listener
@@ -110,43 +108,6 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         with contextlib.suppress(OSError):
             socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
 
-    @property
-    def peer(self) -> str:
-        """``address:port`` of the switch's end."""
-        return f"{self.address[0]}:{self.address[1]}"
-
-    @property
-    def target(self) -> str:
-        """What the switch's set-controller names, as far as this end knows: its own address."""
-        host, port = self.socket.getsockname()[:2]
-        return f"{'tcp' if self.is_plain else 'ssl'}:{str(host).removeprefix('::ffff:')}:{port}"
-
-    @property
-    def controller_ip(self) -> int | None:
-        """This end's IPv4 address, None over IPv6."""
-        try:
-            return VtepIp.parse(self.target.split(":")[1]).low32
-        except InvalidValue:
-            return None
-
-    @property
-    def vtep(self) -> VtepIp | None:
-        """The address it connects from, where that can be a VTEP's."""
-        try:
-            vtep = VtepIp.parse(str(self.address[0]).removeprefix("::ffff:"))
-        except InvalidValue:
-            return None
-        return None if vtep.low32 >> 24 == 127 else vtep
-
-    @property
-    def dpid_text(self) -> str:
-        return "unknown" if self.id is None else f"{self.id:016x}"
-
-    def __str__(self) -> str:
-        if self.id is None:
-            return f"connection from {self.peer}"
-        return f"switch {self.dpid_text} at {self.peer}"
-
     # Out
 
     def send(self, buf: bytes, close_socket: bool = False) -> bool:
@@ -160,11 +121,6 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
     def pull(self) -> list[Buffer]:
         """What the listener has for this switch, now that there is room for it."""
         return self.listener.pull(self) if self._announced else []
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the socket can be used as it is: TLS has its own buffers and rounds."""
-        return isinstance(self.socket, GreenSocket)
 
     def _send_loop(self) -> None:
         self._sender.loop()
@@ -226,16 +182,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
 
     def has_gone(self) -> bool:
         """Whether it is over, or its other end has closed it meanwhile."""
-        if self.is_over:
-            return True
-        if not self.is_plain:
-            return False
-        try:
-            return not self.socket.fd.recv(1, sockets.MSG_PEEK | sockets.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        return self.is_over or self.hung_up()
 
     def _admit(self) -> str | None:
         """Why this switch, whose handshake is done, is not let in; None when it is."""

@@ -223,16 +223,24 @@ class Acceptor:
         self._serving = True
         try:
             while True:
-                guest = _Guest(*self._socket.accept())
-                if self._has_room_for(guest):
-                    self._open.add(guest)
-                    self._arrivals.add(guest)
-                    eventlet.spawn_n(self._welcome, guest, serve)
-                else:
-                    guest.turn_away()
+                socket, address = self._socket.accept()
+                try:
+                    self._take_in(_Guest(socket, address), serve)
+                except Exception as error:
+                    socket.close()
+                    line = f"connection from {address[0]}: closed: {error!r}"
+                    self.complaints.tell("failed", str(address[0]), line, trace=True)
                 eventlet.sleep(0)  # those that were hung up on can close
         finally:
             self._serving = False
+
+    def _take_in(self, guest: _Guest, serve: Serve) -> None:
+        if not self._has_room_for(guest):
+            guest.turn_away()
+            return
+        self._open.add(guest)
+        self._arrivals.add(guest)
+        eventlet.spawn_n(self._welcome, guest, serve)
 
     def _has_room_for(self, guest: _Guest) -> bool:
         """Whether a guest may stay, once those that are too many are gone."""
