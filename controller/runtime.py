@@ -42,6 +42,7 @@ from controller.journal import Journal
 from controller.ledger import Ledger
 from controller.measures import HostMeasures, Measures
 from controller.news import WriteNews
+from controller.openflow.complaints import Bucket
 from controller.openflow.front import Connection
 from controller.replica import State
 from controller.service import (
@@ -96,6 +97,9 @@ COUNT_TIMEOUT_S = 10.0
 FLOW_REPLY_BYTES = 1024
 HELD_TOLD_MAX = 20
 """Switches that are held of which is told within a minute."""
+LINES_BURST, LINES_EVERY_S = 300.0, 0.2
+"""Lines that switches' doings may write to the log at once, and then one every so often."""
+
 APPLY_TIMEOUT_S = 60.0
 """A write that takes longer to be applied everywhere is not watched any more."""
 
@@ -138,6 +142,8 @@ class Runtime:
         self._target = "tcp:CONTROLLER:6653"  # until a switch has connected
         self._ready = False
         self._at_work = False
+        self._lines = Bucket(LINES_BURST, LINES_EVERY_S, self.now_s())
+        self._unsaid = 0
         self._heap = Heap()
         self._drifted_lately: deque[tuple[float, Drift]] = deque(maxlen=DRIFTS_KEPT)
         self._inspector = Inspector(
@@ -551,7 +557,7 @@ class Runtime:
             if dpid in self._connections:
                 self._connections[dpid].rest(seconds)
         for line in effects.log:
-            LOG.warning("%s", line)
+            self._say(line)
         if effects.happened:
             self._publish(effects.happened)
         for drift in effects.drifted:
@@ -566,6 +572,16 @@ class Runtime:
                     self._look_again(waiter, (dpid,))
                     if not waiter.pending and not waiter.done.ready():
                         waiter.done.send()
+
+    def _say(self, line: str) -> None:
+        """A line about a switch; a storm of them, as one that refuses everything makes, is cut."""
+        if not self._lines.take(self.now_s()):
+            self._unsaid += 1
+            return
+        LOG.warning("%s", line)
+        if self._unsaid:
+            LOG.warning("%d more lines about switches were left out", self._unsaid)
+            self._unsaid = 0
 
     def happened(self, kind: str, data: dict[str, object]) -> None:
         """Tell who listens to /v1/events of something that is no change of the engine's state."""

@@ -40,7 +40,7 @@ KINDS: Final = (
 """The words that connections are counted by; nothing else becomes a label."""
 
 
-class _Bucket:
+class Bucket:
     """Lines that may be said: ``burst`` at once, then one every so many seconds."""
 
     __slots__ = ("_burst", "_every_s", "_left", "_since_s")
@@ -69,8 +69,8 @@ class Complaints:
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._log, self._clock, self._later = log, clock, later
-        self._all = _Bucket(ALL_BURST, ALL_EVERY_S, clock())
-        self._each: OrderedDict[str, _Bucket] = OrderedDict()
+        self._all = Bucket(ALL_BURST, ALL_EVERY_S, clock())
+        self._each: OrderedDict[str, Bucket] = OrderedDict()
         self._unsaid: Counter[str] = Counter()
         self._unsaid_of: set[str] = set()
 
@@ -96,10 +96,10 @@ class Complaints:
         if len(self._unsaid_of) < ADDRESSES_MAX:
             self._unsaid_of.add(address)
 
-    def _bucket(self, address: str, now_s: float) -> _Bucket:
+    def _bucket(self, address: str, now_s: float) -> Bucket:
         bucket = self._each.pop(address, None)
         if bucket is None:
-            bucket = _Bucket(EACH_BURST, EACH_EVERY_S, now_s)
+            bucket = Bucket(EACH_BURST, EACH_EVERY_S, now_s)
             if len(self._each) >= ADDRESSES_MAX:
                 self._each.popitem(last=False)
         self._each[address] = bucket

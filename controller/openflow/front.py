@@ -29,14 +29,12 @@ from controller.openflow.admission import Seats
 from controller.openflow.complaints import Complaints
 from controller.openflow.guard import Phase, Refused
 from controller.openflow.listen import Acceptor
+from controller.openflow.peer import Peer
 from controller.openflow.sending import AWAKE, Sender
-from controller.openflow.tls import TlsSocket
 from controller.openflow.values import value_of
 from controller.replica import XID_BASE
 from controller.tables import Buffer
 from controller.wire import decode, encode
-from topology.errors import InvalidValue
-from topology.types import VtepIp
 
 LOG = logging.getLogger("vxlan_l2.openflow")
 
@@ -90,7 +88,7 @@ class Listener(Protocol):
     def holds_bytes(self, connection: Connection) -> int: ...
 
 
-class Connection(ryu_controller.Datapath):  # type: ignore[misc]
+class Connection(Peer, ryu_controller.Datapath):  # type: ignore[misc]
     """One switch's connection. ``epoch`` tells it from earlier ones of the same switch."""
 
     listener: Listener
@@ -117,44 +115,6 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
         super().__init__(socket, address)
         with contextlib.suppress(OSError):
             socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
-
-    @property
-    def peer(self) -> str:
-        """``address:port`` of the switch's end."""
-        return f"{self.address[0]}:{self.address[1]}"
-
-    @property
-    def target(self) -> str:
-        """What the switch's set-controller names, as far as this end knows: its own address."""
-        host, port = self.socket.getsockname()[:2]
-        kind = "ssl" if isinstance(self.socket, TlsSocket) else "tcp"
-        return f"{kind}:{str(host).removeprefix('::ffff:')}:{port}"
-
-    @property
-    def controller_ip(self) -> int | None:
-        """This end's IPv4 address, None over IPv6."""
-        try:
-            return VtepIp.parse(self.target.split(":")[1]).low32
-        except InvalidValue:
-            return None
-
-    @property
-    def vtep(self) -> VtepIp | None:
-        """The address it connects from, where that can be a VTEP's."""
-        try:
-            vtep = VtepIp.parse(str(self.address[0]).removeprefix("::ffff:"))
-        except InvalidValue:
-            return None
-        return None if vtep.low32 >> 24 == 127 else vtep
-
-    @property
-    def dpid_text(self) -> str:
-        return "unknown" if self.id is None else f"{self.id:016x}"
-
-    def __str__(self) -> str:
-        if self.id is None:
-            return f"connection from {self.peer}"
-        return f"switch {self.dpid_text} at {self.peer}"
 
     # Out
 
@@ -230,15 +190,7 @@ class Connection(ryu_controller.Datapath):  # type: ignore[misc]
 
     def has_gone(self) -> bool:
         """Whether it is over, or its other end has closed it meanwhile."""
-        if self.is_over:
-            return True
-        plain = self.socket.plain if isinstance(self.socket, TlsSocket) else self.socket.fd
-        try:
-            return not plain.recv(1, sockets.MSG_PEEK | sockets.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        return self.is_over or self.hung_up()
 
     def _admit(self) -> None:
         """Refused, unless this switch, whose handshake is done, is who it says, and alone."""

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import ipaddress
 import logging
+import os
 import resource
 import socket as sockets
 import struct
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import eventlet
+from eventlet.hubs import get_hub
 
 from controller.openflow.complaints import Complaints
 from controller.openflow.tls import NotSecured, Tls
@@ -24,6 +26,9 @@ LOG = logging.getLogger("vxlan_l2.openflow")
 
 BACKLOG = 1024
 HANDSHAKE_S = 15.0
+LATE_MAX = 4
+"""So often a handshake's time begins anew where it is this process that has not read what came."""
+
 PAUSE_S = 0.2
 CONNECTIONS_MAX, PER_ADDRESS_MAX = 4096, 1024
 ARRIVALS_MAX = 2048
@@ -124,6 +129,8 @@ class _Guest:
     socket: Any
     address: Any
     origin: str = field(init=False)  # who it is counted for
+    deadline: Any = None  # of its handshake
+    late: int = 0
 
     def __post_init__(self) -> None:
         self.origin = _origin(str(self.address[0]))
@@ -132,6 +139,15 @@ class _Guest:
         """Its greenlet notices, and closes it."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(sockets.SHUT_RDWR)
+
+    def has_unread(self) -> bool:
+        """Whether something came that was not read yet."""
+        try:
+            peeked = sockets.MSG_PEEK | sockets.MSG_DONTWAIT
+            with sockets.socket(fileno=os.dup(self.socket.fileno())) as same:
+                return bool(same.recv(1, peeked))
+        except OSError:
+            return False
 
     def turn_away(self) -> None:
         """Close it at once, with nothing left to wait for (RST)."""
@@ -209,16 +225,24 @@ class Acceptor:
         self._serving = True
         try:
             while True:
-                guest = _Guest(*self._socket.accept())
-                if self._has_room_for(guest):
-                    self._open.add(guest)
-                    self._arrivals.add(guest)
-                    eventlet.spawn_n(self._welcome, guest, serve)
-                else:
-                    guest.turn_away()
+                socket, address = self._socket.accept()
+                try:
+                    self._take_in(_Guest(socket, address), serve)
+                except Exception as error:
+                    socket.close()
+                    line = f"connection from {address[0]}: closed: {error!r}"
+                    self.complaints.tell("failed", str(address[0]), line, trace=True)
                 eventlet.sleep(0)  # those that were hung up on can close
         finally:
             self._serving = False
+
+    def _take_in(self, guest: _Guest, serve: Serve) -> None:
+        if not self._has_room_for(guest):
+            guest.turn_away()
+            return
+        self._open.add(guest)
+        self._arrivals.add(guest)
+        eventlet.spawn_n(self._welcome, guest, serve)
 
     def _has_room_for(self, guest: _Guest) -> bool:
         """Whether a guest may stay, once those that are too many are gone."""
@@ -268,10 +292,10 @@ class Acceptor:
         )
 
     def _welcome(self, guest: _Guest, serve: Serve) -> None:
-        timer = eventlet.spawn_after(HANDSHAKE_S, self._too_slow, guest)
+        guest.deadline = get_hub().schedule_call_global(HANDSHAKE_S, self._time_is_up, guest)
 
         def finished() -> None:
-            timer.cancel()
+            guest.deadline.cancel()
             self._arrivals.discard(guest)
 
         try:
@@ -285,11 +309,15 @@ class Acceptor:
         except OSError as error:
             self._complain(guest, "broken", str(error))
         finally:
-            timer.cancel()
+            guest.deadline.cancel()
             self._forget(guest)
             guest.socket.close()
 
-    def _too_slow(self, guest: _Guest) -> None:
+    def _time_is_up(self, guest: _Guest) -> None:
+        if guest.late < LATE_MAX and guest.has_unread():
+            guest.late += 1
+            guest.deadline = get_hub().schedule_call_global(HANDSHAKE_S, self._time_is_up, guest)
+            return
         self._complain(
             guest, "handshake", f"no OpenFlow handshake in {HANDSHAKE_S:.0f} s", logging.INFO
         )

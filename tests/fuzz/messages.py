@@ -8,13 +8,11 @@ from struct import pack
 
 from controller import frames
 from controller.flow import ETH_TYPE_ARP, ETH_TYPE_IPV6
-from controller.pipeline import Kind
 from controller.wire import encode
 from tests.apps.switches import features, hello, ports_reply
 from tests.fake.switch import Entry, FakeSwitch
 from tests.wire.samples import every_flow, every_group
 
-OXM_NX_CLASS = 0x0001
 ODD = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 0x7FFF, 0x8000, 0xFFF8, 0xFFFF)
 
 
@@ -57,7 +55,12 @@ def hostile_frames() -> Iterator[bytes]:
     yield ethernet + six + head[:6] + b"\0\xff" + head[8:] + bytes.fromhex("0000000000000000") * 9
     # TCP and SCTP with an option of no length: they hang ryu.lib.packet.
     ip = bytes.fromhex("4500002c000000004006000001020304 05060708")
-    yield ethernet + b"\x08\0" + ip + bytes.fromhex("0001000200000000000000006002000000000000 02000000")
+    yield (
+        ethernet
+        + b"\x08\0"
+        + ip
+        + bytes.fromhex("0001000200000000000000006002000000000000 02000000")
+    )
     ip = ip[:9] + b"\x84" + ip[10:]
     yield ethernet + b"\x08\0" + ip + bytes.fromhex("000100020000000000000000 01000014") + bytes(40)
 
@@ -78,19 +81,17 @@ def valid_messages() -> list[bytes]:
     add = encode.encode_flow(flows[5])
     name = b"\0\0\0\2" + bytes(4) + b"\2\0\0\0\0\2\0\0" + b"vxlan0".ljust(16, b"\0") + bytes(32)
     bands = pack("!HHII4x", 1, 16, 100, 10)
-    table = pack("!HB5x32sQQII", 64 + 8 + 8 + 16, 0, b"t", 0, 0, 0, 100)
-    table += pack("!HHHH", 0, 8, 1, 4) + pack("!HHBx2x", 2, 5, 3) + pack("!HHI4x4x", 8, 8, 0x80000A06)
+    table = pack("!HB5x32sQQII", 64 + 8 + 8 + 8, 0, b"t", 0, 0, 0, 100)
+    table += pack("!HHHH", 0, 8, 1, 4) + pack("!HHBx2x", 2, 5, 3) + pack("!HHI", 8, 8, 0x80000A06)
     queue = pack("!IIH6x", 1, 2, 32) + pack("!HH4xH6x", 1, 16, 100)
     flow_monitor = pack("!HHHHHHHBxQ", len(add) - 24, 0, 0, 5, 0, 0, 0, 1, 9)
     match_len = int.from_bytes(add[50:52], "big")
     flow_monitor = flow_monitor[:12] + pack("!H", match_len) + flow_monitor[14:] + add[48:]
-    kinds = [Kind.LOCAL_MISS if hasattr(Kind, "LOCAL_MISS") else next(iter(Kind)), *list(Kind)[:40:4]]
     cookies = [encode.cookie_of(encode.encode_flow(flow)) for flow in flows[::6]]
     punts = [
         packet_in(cookie, frame)
         for cookie, frame in zip(cookies * 9, [*hostile_frames()] * 4, strict=False)
     ]
-    del kinds
     return [
         hello(),
         hello()[:1] + b"\0\0\x10" + bytes(4) + pack("!HHI", 1, 8, 0x12),
@@ -100,7 +101,9 @@ def valid_messages() -> list[bytes]:
         encode.message(encode.ECHO_REQUEST, 5, b"x" * 40),
         encode.message(encode.ECHO_REPLY, 5),
         encode.bundle_control(5, 7, 7),
-        encode.message(encode.EXPERIMENTER, 0, pack("!II", encode.ONF_VENDOR, encode.MONITOR_PAUSED)),
+        encode.message(
+            encode.EXPERIMENTER, 0, pack("!II", encode.ONF_VENDOR, encode.MONITOR_PAUSED)
+        ),
         encode.message(
             encode.EXPERIMENTER, 0, pack("!II", encode.ONF_VENDOR, encode.MONITOR_RESUMED)
         ),
@@ -108,10 +111,15 @@ def valid_messages() -> list[bytes]:
         encode.message(8, 4, bytes(4)),
         *punts,
         encode.message(
-            encode.FLOW_REMOVED, 0, pack("!QHBBIIHHQQ", cookies[0], 5, 0, 1, 1, 1, 1, 1, 5, 300)
+            encode.FLOW_REMOVED,
+            0,
+            pack("!QHBBIIHHQQ", cookies[0], 5, 0, 1, 1, 1, 1, 1, 5, 300)
             + add[48 : 48 + match_len + -match_len % 8],
         ),
-        *(encode.message(encode.PORT_STATUS, 0, bytes((why,)) + bytes(7) + name) for why in range(4)),
+        *(
+            encode.message(encode.PORT_STATUS, 0, bytes((why,)) + bytes(7) + name)
+            for why in range(4)
+        ),
         *dumps,
         multipart(0, bytes(1056)),
         multipart(2, bytes(24)),

@@ -5,10 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import eventlet.wsgi
-
-eventlet.wsgi.ALREADY_HANDLED = []  # Ryu wants it; eventlet has it no more
-
 from ryu.base import app_manager
 from ryu.controller import ofp_event
 from ryu.controller.ofp_handler import OFPHandler

@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from controller.wire import encode
 from tests.apps.process import running
 from tests.apps.switches import Bare, Good
-from tests.fuzz.messages import Spoiler, valid_messages
+from tests.fuzz.messages import Spoiler, hostile_frames, packet_in, valid_messages
 from tests.fuzz.rig import PHASES, Rig
+from tests.wire.samples import every_flow
 
 FRAMES = int(os.environ.get("VXLAN_FUZZ_FRAMES", "3000"))
 SEED = int(os.environ.get("VXLAN_SEED", "6"))
@@ -122,6 +124,23 @@ def test_valid_messages_of_a_live_switch_are_taken():
             refused.append(message.hex())
     assert not refused
     assert rig.spy.heard > 30
+
+
+def test_no_frame_of_a_vm_reaches_ryus_packet_library(monkeypatch):
+    """One of 58 bytes, with a TCP option of no length, would hang it."""
+    from ryu.lib.packet import packet
+
+    def never(*_args: object, **_more: object) -> None:
+        pytest.fail("ryu.lib.packet reads what a VM sent")
+
+    for method in ("__init__", "_parser"):
+        monkeypatch.setattr(packet.Packet, method, never)
+    rig, cookies = Rig(), [encode.cookie_of(encode.encode_flow(flow)) for flow in every_flow()]
+    for cookie in cookies[::5]:
+        for frame in hostile_frames():
+            rig.reach("live")
+            assert rig.feed(packet_in(cookie, frame)), frame.hex()
+    rig.tick()
 
 
 def memory_kb(pid: int) -> int:
