@@ -149,8 +149,7 @@ class Engine:
             case Tick():
                 self._tick(now_s)
             case Connected():
-                if not self.identities.hold(event):
-                    self._connected(event, now_s)
+                self._arrived(event, now_s)
             case Lost():
                 live = self.replicas.get(event.dpid)
                 if live is not None and live.epoch == event.epoch:
@@ -170,6 +169,15 @@ class Engine:
         self._derivation.woken.clear()
         self.counting.woken.clear()
         return effects
+
+    def _arrived(self, event: Connected, now_s: float) -> None:
+        """Facts may have changed since it was let in: whom it is taken for is settled here."""
+        objection = self.identities.objection(event.dpid, event.certificate)
+        if objection is not None:
+            self._effects.log.append(f"host {Dpid(event.dpid)}: connection closed: {objection}")
+            self._effects.close.add(event.dpid)
+        elif not self.identities.hold(event):
+            self._connected(event, now_s)
 
     def _connected(self, event: Connected, now_s: float) -> None:
         host = self.topology.hosts.get(event.dpid, Host(Dpid(event.dpid)))
