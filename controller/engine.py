@@ -151,8 +151,7 @@ class Engine:
             case Tick():
                 self._tick(now_s)
             case Connected():
-                if not self.identities.hold(event):
-                    self._connected(event, now_s)
+                self._arrived(event, now_s)
             case Lost():
                 live = self.replicas.get(event.dpid)
                 if live is not None and live.epoch == event.epoch:
@@ -173,6 +172,15 @@ class Engine:
         self.counting.woken.clear()
         return effects
 
+    def _arrived(self, event: Connected, now_s: float) -> None:
+        """Facts may have changed since it was let in: whom it is taken for is settled here."""
+        objection = self.identities.objection(event.dpid, event.certificate)
+        if objection is not None:
+            self._effects.log.append(f"host {Dpid(event.dpid)}: connection closed: {objection}")
+            self._effects.close.add(event.dpid)
+        elif not self.identities.hold(event):
+            self._connected(event, now_s)
+
     def _connected(self, event: Connected, now_s: float) -> None:
         host = self.topology.hosts.get(event.dpid, Host(Dpid(event.dpid)))
         bridge = Bridge(
@@ -188,8 +196,9 @@ class Engine:
         self.replicas[event.dpid] = replica
         self.tunnels.connected(event.dpid)
         self._last_arrival_s = now_s
-        if event.address is not None and host.seen_address != event.address:
-            host = replace(host, seen_address=event.address, seen_vtep=None)
+        address = event.address
+        if address not in (None, host.seen_address) and not self._is_anothers(address, host.dpid):
+            host = replace(host, seen_address=address, seen_vtep=None)
         self._sight(host)
         self._succeed(host)
         self._derivation.refresh_bridge(replica)
@@ -272,6 +281,11 @@ class Engine:
             declared = old.declared_vtep is not None
             if old.dpid not in self.replicas and old.dpid != host.dpid and not declared:
                 self._sight(replace(old, seen_address=None, seen_vtep=None))
+
+    def _is_anothers(self, vtep: VtepIp | None, dpid: Dpid) -> bool:
+        """Whether this address is declared to be another host's: nobody takes it by a claim."""
+        there = () if vtep is None else self.topology.hosts_at(vtep)
+        return any(host.dpid != dpid and host.declared_vtep == vtep for host in there)
 
     def _with_sightings(self, change: Change) -> Change:
         """A host's declared facts change only what is declared: sightings are the engine's.
@@ -581,7 +595,9 @@ class Engine:
         vtep = VtepIp(VtepIp.v4(address))
         self.heard_at[dpid] = vtep
         host = self.topology.hosts.get(dpid)
-        if host is not None and host.vtep != vtep and host.declared_vtep is None:
+        if host is None or host.vtep == vtep or host.declared_vtep is not None:
+            return
+        if not self._is_anothers(vtep, host.dpid):
             self._sight(replace(host, seen_vtep=vtep))
 
     # Time

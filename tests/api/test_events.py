@@ -200,7 +200,7 @@ def test_status_is_the_controller_on_one_page(client, fabric, vm):
         "uptime_s": 100.0,
         "store": {"url": "sqlite:///state.db", "bytes": 4096, "free_bytes": 1 << 30},
         "openflow": "0.0.0.0:6653",
-        "hosts": {"total": 3, "connected": 1, "live": 1, "degraded": 0},
+        "hosts": {"total": 3, "connected": 1, "live": 1, "degraded": 0, "held": 0},
         "networks": 1,
         "vms": 1,
         "learned": 0,

@@ -134,6 +134,21 @@ def test_a_bound_host_over_plain_tcp_is_cut(fabric):
     assert fabric.connected == {1, 2}
 
 
+def test_a_certificate_that_is_bound_while_a_switch_is_let_in_counts(fabric):
+    """It was asked before, and waited for another connection of its dpid to end."""
+    former = fabric.replica(2).epoch
+    fabric.disconnect(2)
+    bind(fabric, 2, certificate("hv-2", key="new"))
+    fabric.connect(2, certificate=certificate("hv-2", key="old"))
+    fabric.settle()
+    assert fabric.connected == {1, 3}
+    assert 2 not in fabric.engine.replicas
+    assert "is bound to" in fabric.log[-1]
+    fabric.connect(2, certificate=certificate("hv-2", key="new"))
+    fabric.settle()
+    assert fabric.replica(2).epoch > former
+
+
 def test_another_name_of_a_host_cuts_nobody(fabric):
     fabric.connect(2, certificate=certificate("hv-2"))
     fabric.settle()

@@ -19,7 +19,7 @@ from tests.fake.fabric import PATCH
 from tests.fake.frames import to_bytes
 from tests.fake.stations import BROADCAST
 from topology.model import Host, LearnedMac
-from topology.types import Ip, VtepIp
+from topology.types import Dpid, Ip, VtepIp
 
 SECRET = b"fake" * 8
 ELSEWHERE = VtepIp(Ip.parse("203.0.113.9"))
@@ -359,3 +359,20 @@ def test_learned_facts_are_not_stored(fabric):
     fabric.gratuitous(fabric.vm(0))
 
     assert not any(kind is LearnedMac for kind, _key in fabric.store)
+
+
+# -- addresses of others ---------------------------------------------------------------------------
+
+
+def test_a_declared_vtep_is_not_taken_by_who_connects_from_it_or_says_it_is_there(fabric):
+    """Switch 1, whose dpid is the smaller one, would be found at the address of switch 2."""
+    theirs = VtepIp(fabric.switches[2].vtep)
+    fabric.declare(dpid=Dpid(2), declared_vtep=theirs)
+    mine = fabric.engine.topology.hosts[1].vtep
+    fabric.connect(1, address=theirs)
+    fabric.settle()
+    fabric.engine._saw_vtep(Dpid(1), theirs.low32)
+    fabric.settle()
+
+    assert fabric.engine.topology.hosts[1].vtep == mine
+    assert [host.dpid for host in fabric.engine.topology.hosts_at(theirs)] == [2]

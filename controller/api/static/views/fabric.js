@@ -47,13 +47,14 @@ export function open(ctx) {
       const host = pick();
       const [all, own] = await Promise.all([
         loadTunnels(few() ? {} : { state: "down" }, signal),
-        host && !few() ? loadTunnels({ host: host.dpid }, signal) : null,
+        host && host.state !== "HELD" && !few() ? loadTunnels({ host: host.dpid }, signal) : null,
       ]);
       tunnels = all;
       chosen = own;
       if (few()) {
-        const pages = await Promise.all([...shared.hosts.keys()].map((dpid) => get("/vms", { host: dpid, limit: DOTS_MAX }, signal)));
-        dots = new Map([...shared.hosts.keys()].map((dpid, at) => [dpid, pages[at].items]));
+        const known = [...shared.hosts.values()].filter((each) => each.state !== "HELD").map((each) => each.dpid);
+        const pages = await Promise.all(known.map((dpid) => get("/vms", { host: dpid, limit: DOTS_MAX }, signal)));
+        dots = new Map(known.map((dpid, at) => [dpid, pages[at].items]));
       }
     },
     always: true,
@@ -183,7 +184,8 @@ export function open(ctx) {
       h("h2", null, h("a", { href: `#/hosts/${host.dpid}` }, placeText(shared, host.dpid)), " ", hostBadge(host)),
       host.reason && h("p", null, host.reason),
       h("p", { class: "quiet" }, `VTEP ${host.vtep ?? "not known"}, ${plural(host.vms, "VM")}, ${plural(host.flows, "flow")}. `,
-        h("a", { href: `#/hosts/${host.dpid}` }, "Ports, tunnels and flows"), ", ", h("a", { href: `#/vms?host=${host.dpid}` }, "its VMs")),
+        h("a", { href: `#/hosts/${host.dpid}` }, "Ports, tunnels and flows"),
+        host.state !== "HELD" && [", ", h("a", { href: `#/vms?host=${host.dpid}` }, "its VMs")]),
       tunnels === null && unprobed());
   }
 

@@ -40,7 +40,12 @@ export function open(ctx) {
       await shared.ready;
       const query = { q: value("q").trim(), table: value("table"), limit: PAGE, cursor };
       const question = JSON.stringify(query);
-      [host, tunnels] = await Promise.all([get(`/hosts/${seg(dpid)}`, {}, signal), loadTunnels({ host: dpid }, signal)]);
+      host = await get(`/hosts/${seg(dpid)}`, {}, signal);
+      if (host.state === "HELD") { // it is no host yet, and nothing else is known of it
+        [tunnels, flows, asked] = [{ items: [] }, { items: [], total: 0, next: null }, null];
+        return;
+      }
+      tunnels = await loadTunnels({ host: dpid }, signal);
       // Each search walks all flows of the host: of many, only when somebody asks.
       if (question !== asked || host.flows <= SHOWN_LIVE_MAX) {
         flows = await get(`/hosts/${seg(dpid)}/flows`, query, signal);
@@ -52,7 +57,9 @@ export function open(ctx) {
       h("dl", { class: "facts" }, [
         ["Datapath id", h("code", null, host.dpid)],
         ["VTEP", host.vtep ? h("code", null, host.vtep) : "not known"],
-        ["VMs", h("a", { href: `#/vms?host=${host.dpid}` }, count(host.vms))],
+        ["VMs", host.state === "HELD" ? "none" : h("a", { href: `#/vms?host=${host.dpid}` }, count(host.vms))],
+        ["Connects from", host.address ?? "–"],
+        ["Certificate", host.certificate_seen ?? (host.connected ? "none" : "–")],
         ["Flows it should hold", count(host.flows)],
         ["Neighbour solicitations", host.nd_responder ? `answered by the ${host.nd_responder}` : "–"],
       ].map(([name, text]) => h("div", null, h("dt", null, name), h("dd", null, text)))),
@@ -67,7 +74,7 @@ export function open(ctx) {
       tunnels === null ? [unprobed(), list(fromPorts([host], shared))] : list(tunnels.items),
       h("h2", null, "Installed against desired"),
       h("div", { class: "diff", "aria-live": "polite" },
-        h("button", { type: "button", onclick: compare, disabled: diff === "asking" }, "Ask the switch"), " ", compared()),
+        h("button", { type: "button", onclick: compare, disabled: diff === "asking" || host.state === "HELD" }, "Ask the switch"), " ", compared()),
       h("h2", { id: "flows" }, "Flows"),
       h("form", { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
         field("Search", h("input", { type: "search", value: value("q"), placeholder: "VM, address or cookie", autocomplete: "off", spellcheck: "false",

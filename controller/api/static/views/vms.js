@@ -54,7 +54,7 @@ export function open(ctx) {
         })),
         choice("Network", "vni", value("vni"), [...shared.networks.keys()].map((vni) => [String(vni), netText(shared.networks, vni)])),
         choice("Host", "host", value("host"), [
-          ...[...shared.hosts.values()].map((host) => [host.dpid, placeText(shared, host.dpid)]),
+          ...[...shared.hosts.values()].filter((host) => host.state !== "HELD").map((host) => [host.dpid, placeText(shared, host.dpid)]),
           ...[...shared.vteps.values()].map((vtep) => [vtep.vtep, `${vtep.name ?? vtep.vtep} (foreign)`]),
         ]),
         h("span", { class: "quiet", id: "vms-hint" }, "A part of the name or MAC, or how an IP begins."),
