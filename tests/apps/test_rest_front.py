@@ -58,13 +58,8 @@ def read_all(client: socket.socket) -> bytes:
 def narrow(directory: Path, files: int, **options: object):
     """A controller that may have so many files open."""
     script = directory / "narrow"
-    command = f'ulimit -n {files}
-exec {BIN}/ryu-manager "$@"
-'
-    script.write_text("#!/bin/sh
-" + command, encoding="ascii")
-        f'#!/bin/sh\nulimit -n {files}\nexec {BIN}/ryu-manager "$@"\n', encoding="ascii"
-    )
+    command = f'ulimit -n {files}\nexec {BIN}/ryu-manager "$@"\n'
+    script.write_text("#!/bin/sh\n" + command, encoding="ascii")
     script.chmod(0o755)
     argv = (str(script), str(ROOT / "apps" / "vxlan_l2.py"))
     with running(directory, argv=argv, **options) as controller:

@@ -111,10 +111,8 @@ class Calls:
             media_type = chance.choice(TYPES)
         lines = [f"{method.upper()} ".encode() + _target(chance, path) + b" HTTP/1.1"]
         lines.append(b"Host: localhost")
-        lines += [
-            chance.choice(HEADERS).encode("latin-1")
-            for _ in range(chance.choice((0, 0, 0, 0, 1, 2)))
-        ]
+        for _ in range(chance.choice((0, 0, 0, 0, 1, 2))):
+            lines.append(chance.choice(HEADERS).encode("latin-1"))
         if media_type and (body or chance.random() < 0.1):
             lines.append(b"Content-Type: " + media_type.encode("latin-1"))
         if chance.random() < 0.1:
