@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeVar, cast
 
+import eventlet
 from webob import Response
 
 from controller.api.answers import answer
@@ -111,6 +112,7 @@ def one_at_a_time(call: Call, most: int) -> Iterator[None]:
         yield
         return
     with _LONG_PAGES.one():
+        eventlet.sleep(0)  # those who came together find it taken, instead of all in a row
         yield
 
 

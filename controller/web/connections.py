@@ -92,10 +92,10 @@ class Connection:
         return self.phase is Phase.ANSWER
 
     def waited_s(self, now_s: float) -> float:
-        """How long the client has made us wait in this phase, beyond what it moved meanwhile."""
+        """How long the client has made us wait in this phase, beyond what it moved before."""
         blocked_s = 0.0 if self._blocked_since_s is None else now_s - self._blocked_since_s
         earned_s = self.moved_bytes / RATE_BYTES_S if self.phase in _EARNS else 0.0
-        return self._used_s + blocked_s - earned_s
+        return max(0.0, self._used_s - earned_s) + blocked_s
 
     def stop_reading(self) -> None:
         """Its greenlet finds the request at its end, and can still answer."""

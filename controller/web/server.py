@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import count
 from typing import Any, Final, Protocol, TypeAlias
 
 import eventlet
@@ -20,6 +21,7 @@ LOG: Final = logging.getLogger("vxlan_l2.rest")
 
 SWEEP_EVERY_S: Final = 1.0
 PAUSE_S: Final = 0.02
+ACCEPTED_AT_ONCE: Final = 64
 
 Application: TypeAlias = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -55,13 +57,16 @@ class Server(eventlet.wsgi.Server):  # type: ignore[misc]
 
     def serve_for_ever(self, listener: Listener) -> None:
         eventlet.spawn(self._sweep_for_ever)
-        while True:
+        for taken in count(1):
             connection = Connection(*listener.accept())
-            while self._connections.full and not self._connections.make_room(time.monotonic()):
-                eventlet.sleep(PAUSE_S)
+            while self._connections.full:
+                made_room = self._connections.make_room(time.monotonic())
+                eventlet.sleep(0 if made_room else PAUSE_S)  # those that were hung up on can close
             self._connections.add(connection)
             eventlet.spawn_n(self._serve, connection)
-            eventlet.sleep(0)  # those that were hung up on can close
+            # One by one, a newcomer would wait for a turn of everybody for each one before him.
+            if taken % ACCEPTED_AT_ONCE == 0:
+                eventlet.sleep(0)
 
     def refused(self, address: str, problem: Problem) -> None:
         self._ended[str(problem.status)] += 1

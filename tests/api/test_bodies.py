@@ -34,9 +34,10 @@ def items(body: bytes, media_type: str = bodies.JSON) -> list[object]:
 @pytest.fixture(autouse=True, scope="module")
 def small_slices():
     """Cuts in the middle of everything."""
-    kept, batches._SLICE_CHARS = batches._SLICE_CHARS, 24
+    kept = batches._SLICE_CHARS, bodies._CHUNK_BYTES
+    batches._SLICE_CHARS, bodies._CHUNK_BYTES = 24, 7
     yield
-    batches._SLICE_CHARS = kept
+    batches._SLICE_CHARS, bodies._CHUNK_BYTES = kept
 
 
 @settings(deadline=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -36,6 +37,7 @@ class Running:
     openflow_port: int
     log_file: Path
     token: str | None = None
+    tls: ssl.SSLContext | None = None
 
     @property
     def log(self) -> str:
@@ -48,7 +50,7 @@ class Running:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with urllib.request.urlopen(request, timeout=30, context=self.tls) as response:
                 return Answer(response.status, _json(response.read()))
         except urllib.error.HTTPError as error:
             with error:
@@ -103,10 +105,12 @@ def launch(
     more: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     token: str | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Running:
     """Start it on free ports; whoever calls this ends it.
 
-    options: of the group [vxlan]; more: arguments; token: one that REST calls must present.
+    options: of the group [vxlan]; more: arguments; token: one that REST calls must present;
+    tls: whom to trust, where REST has a certificate.
     """
     rest_port, openflow_port = free_port(), free_port()
     values: dict[str, object] = {"store": "sqlite://", **(options or {})}
@@ -128,7 +132,8 @@ def launch(
             stdout=output,
             stderr=output,
         )
-    return Running(child, f"http://127.0.0.1:{rest_port}", openflow_port, log, token)
+    scheme = "http" if tls is None else "https"
+    return Running(child, f"{scheme}://127.0.0.1:{rest_port}", openflow_port, log, token, tls)
 
 
 def _wait_ready(one: Running) -> None:

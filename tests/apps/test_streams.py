@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import re
 
 import eventlet
-import eventlet.wsgi
 import pytest
 
 from controller.api.app import Api
 from controller.happenings import Happening
 from controller.journal import Journal
 from controller.measures import Measures
+from controller.web.connections import PATIENCE_S, Phase
+from controller.web.server import Server
 
 IDLE_S = 1.0
 
@@ -38,25 +38,20 @@ class Journals:
 
 
 @pytest.fixture
-def served():
+def served(monkeypatch):
     """A server as apps/rest.py has it, on a port of its own: (service, address)."""
     service = Journals()
     socket = eventlet.listen(("127.0.0.1", 0))
+    monkeypatch.setitem(PATIENCE_S, Phase.ANSWER, IDLE_S)
     server = eventlet.spawn(
-        eventlet.wsgi.server,
-        socket,
-        Api(service, "1.2.3"),
-        log=logging.getLogger("test"),
-        socket_timeout=IDLE_S,
-        log_output=False,
-        debug=False,
+        Server(Api(service, "1.2.3"), 100, service.measured.http_ended).serve_for_ever, socket
     )
     yield service, socket.getsockname()
     server.kill()
     socket.close()
 
 
-def connected(address, request: bytes = b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n"):
+def connected(address, request: bytes = b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n"):
     """A connection whose answer has begun."""
     socket = eventlet.connect(address)
     socket.settimeout(20)
@@ -119,7 +114,7 @@ def test_who_does_not_read_is_dropped_and_delays_nobody(served):
 
 def test_head_ends(served):
     service, address = served
-    socket = connected(address, b"HEAD /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    socket = connected(address, b"HEAD /v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     while socket.recv(4096):
         pass
     assert service.journal.listeners == 0
