@@ -145,6 +145,7 @@ class Judge:
         fabric.now_s += 0.001 * len(packets)
         fabric.packets_in(dpid, packets)
         fabric.settle()
+        assert not fabric.engine.stumbles, fabric.log[-1]
         sent, fabric.sent = fabric.sent, []
         if sent:
             asked = [packet.frame for packet in packets]
@@ -162,6 +163,7 @@ class Judge:
         """What holds at any time, whatever was sent."""
         fabric = self.fabric
         topology, packets = fabric.engine.topology, fabric.engine.packets
+        assert not fabric.engine.stumbles, fabric.log[-1]
         assert topology.vms == fabric.facts, "no registered fact changes"
         for (vni, _mac), place in fabric.followed:
             assert vni == FOLLOWING, "who is followed"
