@@ -72,6 +72,8 @@ from topology.types import Dpid, Ip, VtepIp
 ARRIVALS_S, ARRIVALS_HOLD_S = 1.5, 30.0
 """Hosts that connect closer together than this come as a group; and how long a group may take."""
 
+STUMBLES_TOLD = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -108,6 +110,7 @@ class Engine:
         self.inquiries = Inquiries()
         self._effects = Effects()
         self.packet_ins_dropped = 0
+        self.stumbles = 0  # packet-ins that led to an exception
         self.budgets = Budgets()
         self.flow_mods_before = 0  # of connections that are over
         self._at_work: dict[int, None] = {}  # switches whose audits have more to do
@@ -506,22 +509,37 @@ class Engine:
         before = budget.shed
         for packet in budget.admit(packets, now_s):
             kind = cookie_kind(packet.cookie)
-            frame = frames.parse(packet.frame)
-            if frame is None or kind is None:
-                self.packet_ins_dropped += 1
-                continue
-            if kind is Kind.PROBE_IN:
-                self._probed(replica, packet, frame, now_s)
-                continue
-            if kind is Kind.ASK_ANSWER:
-                self.inquiries.hear(replica, packet, frame, now_s)
-                continue
-            if kind in FOREIGN_KINDS:
-                self._saw_foreign(replica, packet)
-            if not take(replica, kind, packet, frame, now_s, effects):
-                budget.note_shed(packet.tun_id, packet.frame, now_s)
+            try:
+                frame = frames.parse(packet.frame)
+                if frame is None or kind is None:
+                    self.packet_ins_dropped += 1
+                    continue
+                if kind is Kind.PROBE_IN:
+                    self._probed(replica, packet, frame, now_s)
+                    continue
+                if kind is Kind.ASK_ANSWER:
+                    self.inquiries.hear(replica, packet, frame, now_s)
+                    continue
+                if kind in FOREIGN_KINDS:
+                    self._saw_foreign(replica, packet)
+                if not take(replica, kind, packet, frame, now_s, effects):
+                    budget.note_shed(packet.tun_id, packet.frame, now_s)
+            except Exception as error:
+                # A VM made this frame: it must not cost its host the connection.
+                self._stumbled(replica, packet, error)
         if budget.shed != before:
             self._shed(replica, budget, budget.shed - before, now_s)
+
+    def _stumbled(self, replica: Replica, packet: decode.PacketIn, error: Exception) -> None:
+        """A fault of ours: the first few are told with all that it takes to repeat them."""
+        self.packet_ins_dropped += 1
+        self.stumbles += 1
+        if self.stumbles <= STUMBLES_TOLD:
+            self._effects.log.append(
+                f"a fault of this controller, please report it: {error!r} at a packet-in of host"
+                f" {replica.dpid}, cookie {packet.cookie:#x}, network {packet.tun_id}, frame"
+                f" {packet.frame.hex()}"
+            )
 
     def _shed(self, replica: Replica, budget: Budget, count: int, now_s: float) -> None:
         """A host's packet-ins were too many."""

@@ -83,7 +83,9 @@ def parse(data: bytes) -> Frame | None:
 
 def vlan_of(data: bytes) -> int:
     """The VLAN id of the outer 802.1Q tag, 0 without one."""
-    return (data[14] << 8 | data[15]) & 0xFFF if data[12:14] == b"\x81\x00" else 0
+    if data[12:14] != b"\x81\x00" or len(data) < 16:
+        return 0
+    return (data[14] << 8 | data[15]) & 0xFFF
 
 
 def untagged(data: bytes) -> bytes:

@@ -14,9 +14,11 @@ processes of a machine share.
 | sample | | flow_mods: hex |
 | cookies | switch: its index | cookies: integers |
 | quiet | for_s, within_s: waits until no flow or group changed for so long | |
-| reconnect | every switch hangs up, and connects again | |
+| reconnect | dying: how many hang up once more in the middle; all hang up, and connect again | |
+| flood | switch: its index, vni, count: packet-ins of new MACs as fast as it is read | |
+| flooding | | left: how many of them are not sent yet |
 | storm | vni (null: table misses), each, quiet_s | sent, decided, seconds |
-| ping | vni (null: table misses), times | seconds: a list |
+| ping | vni (null: table misses), times, first: from this switch on | seconds: a list |
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ SETTLE_S: Final = 0.001
 """Nothing came for so long: the next of a row of packet-ins has the controller to itself."""
 ANSWER_S: Final = 5.0
 TEACH_S: Final = 0.5
+FLOOD_CHUNK: Final = 256
 KNOWN: Final = bytes.fromhex("020000000001")
 BROADCAST: Final = b"\xff" * 6
 _PLACEHOLDER: Final = bytes.fromhex("02fadeadbeef")
@@ -69,6 +72,7 @@ class Line:
         self.rest = b""
         self.retry_s = 0.0
         self.writing = False
+        self.dies_after = 0  # so many reads, once
 
 
 class Farm:
@@ -87,6 +91,7 @@ class Farm:
         self._last_change_s = self._last_barrier_s = 0.0
         self._arrived: dict[bytes, float] = {}
         self._serial = 0
+        self._flood_left = 0
         self._commands = b""
         self._over = False
 
@@ -172,6 +177,12 @@ class Farm:
         if not got:
             self._lose(line)
             return False
+        if line.dies_after:
+            line.dies_after -= 1
+            if not line.dies_after:
+                self._hang_up(line)
+                line.retry_s = 0.0
+                return False
         end = start + got
         switch = line.switch
         counts = switch.counts
@@ -292,8 +303,9 @@ class Farm:
         if not self._wait(lambda: time.monotonic() - self._last_change_s > for_s, within_s):
             raise Refused(f"still busy after {within_s:g} s")
 
-    def do_reconnect(self) -> None:
-        for line in self._lines:
+    def do_reconnect(self, dying: int = 0) -> None:
+        for index, line in enumerate(self._lines):
+            line.dies_after = 1 + index % 7 if index < dying else 0
             if line.socket is not None:
                 self._hang_up(line)
                 line.retry_s = 0.0
@@ -332,9 +344,29 @@ class Farm:
         last_s = max(self._arrived.values(), default=began_s)
         return {"sent": awaited, "decided": len(self._arrived), "seconds": last_s - began_s}
 
-    def do_ping(self, vni: int | None, times: int) -> dict[str, Any]:
-        """One new MAC at a time: from sending the packet-in to the first flow-mod that bears it."""
-        switches = self._switches()
+    def do_flood(self, switch: int, vni: int, count: int) -> None:
+        line = self._lines[switch]
+        self._flood_left += count
+
+        def chunks() -> Iterator[bytes]:
+            for at in range(0, count, FLOOD_CHUNK):
+                serials = self._serials(min(FLOOD_CHUNK, count - at))
+                yield b"".join(self._packet_ins(line.switch, vni, serials))
+                self._flood_left -= len(serials)
+
+        line.switch.out.append(chunks())
+        if line.socket is not None:
+            self._write(line)
+
+    def do_flooding(self) -> dict[str, Any]:
+        return {"left": self._flood_left}
+
+    def do_ping(self, vni: int | None, times: int, first: int = 0) -> dict[str, Any]:
+        """One new MAC at a time: from sending the packet-in to the first flow-mod that bears it.
+
+        While another switch floods nothing comes to rest, and is not waited for.
+        """
+        switches = self._switches()[first:]
         self._teach(vni)
         awaited: set[bytes] = set()
         for switch in switches:
@@ -344,7 +376,7 @@ class Farm:
             switch = switches[turn % len(switches)]
             mac = new_mac(switch.index, serial)
             (packet_in,) = self._packet_ins(switch, vni, [serial])
-            while self.turn(SETTLE_S):
+            while self.turn(SETTLE_S) and not self._flood_left:
                 pass
             self._arrived.clear()
             awaited.add(mac)

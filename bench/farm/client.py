@@ -124,9 +124,21 @@ class Farm:
         """Until no switch got anything for so long."""
         self._do("quiet", within_s, for_s=for_s, within_s=within_s)
 
-    def reconnect(self) -> None:
-        """Every switch hangs up and connects again, with what it holds."""
-        self._do("reconnect")
+    def reconnect(self, dying: int = 0) -> None:
+        """Every switch hangs up and connects again, with what it holds.
+
+        ``dying``: so many of them hang up once more, in the middle of what they are told.
+        """
+        self._do("reconnect", dying=dying)
+
+    def flood(self, switch: int, vni: int, count: int) -> None:
+        """Have a switch send packet-ins of that many new MACs, as fast as they are read."""
+        self._do("flood", switch=switch, vni=vni, count=count)
+
+    def flooding(self) -> int:
+        """How many packet-ins of floods are not sent yet."""
+        left: int = self._do("flooding")["left"]
+        return left
 
     def storm(self, vni: int | None, each: int, quiet_s: float = 5.0) -> Storm:
         """That many new MACs from every switch at once, as unicast frames.
@@ -137,9 +149,12 @@ class Farm:
         """
         return Storm(**self._do("storm", 600.0, vni=vni, each=each, quiet_s=quiet_s))
 
-    def ping(self, vni: int | None, times: int) -> list[float]:
-        """Seconds from a packet-in to the first flow-mod that bears its MAC; one at a time."""
-        seconds: list[float] = self._do("ping", 600.0, vni=vni, times=times)["seconds"]
+    def ping(self, vni: int | None, times: int, first: int = 0) -> list[float]:
+        """Seconds from a packet-in to the first flow-mod that bears its MAC; one at a time.
+
+        Of the switches from ``first`` on, each in turn.
+        """
+        seconds: list[float] = self._do("ping", 600.0, vni=vni, times=times, first=first)["seconds"]
         return seconds
 
     def close(self) -> None:
