@@ -70,14 +70,27 @@ def _client_left(traceback: str) -> bool:
     )
 
 
-def serve_on(socket: Any) -> None:
+class Serving:
+    """The loop that takes REST connections: whether it has ended."""
+
+    ended = False
+
+
+def serve_on(socket: Any) -> Serving:
     """Make Ryu's web service use this socket, which listens already."""
+    serving = Serving()
 
     class Server:
         def __init__(self, application: WSGIApplication) -> None:
             self._application = application
 
         def __call__(self) -> None:
+            try:
+                self._serve()
+            finally:
+                serving.ended = True
+
+        def _serve(self) -> None:
             eventlet.wsgi.server(
                 Patient(socket),
                 self._answer,
@@ -94,3 +107,4 @@ def serve_on(socket: Any) -> None:
             return self._application(environ, start_response)
 
     ryu_wsgi.WSGIServer = Server
+    return serving

@@ -20,6 +20,7 @@ from ryu.ofproto import ofproto_v1_3
 
 from apps import options, rest
 from apps.notify import Notifier
+from apps.rest import Serving
 from apps.shutdown import end_politely
 from controller.api.app import Api
 from controller.bridges import PortNames
@@ -88,8 +89,15 @@ class _Controller(Runtime):
         super().__init__(store, settings, about)
         self._switches = switches
 
+    rest: Serving | None = None
+
     def ready(self) -> bool:
         return super().ready() and self._switches.listening
+
+    def ended(self) -> list[str]:
+        ended = super().ended()
+        ended += ["the OpenFlow listener"] if self._switches.ended else []
+        return ended + (["the REST listener"] if self.rest is not None and self.rest.ended else [])
 
 
 class VxlanL2(app_manager.RyuApp):
@@ -122,7 +130,7 @@ class VxlanL2(app_manager.RyuApp):
         self._runtime = _Controller(store, settings, about, switches)
         self._runtime.start()
         front.install(self._runtime, switches)
-        rest.serve_on(web)
+        self._runtime.rest = rest.serve_on(web)
         rest.mount(kwargs["wsgi"], Api(self._runtime, _version(), token))
 
         content = "new, empty" if was_new else f"{_facts(self._runtime.topology)} facts"
@@ -132,7 +140,8 @@ class VxlanL2(app_manager.RyuApp):
         wanted = "wants a token" if token else "no token: open to whoever reaches it"
         LOG.info("REST: http://%s (%s)", _address(web), wanted)
         self._notifier = Notifier()
-        eventlet.spawn(self._notifier.beat_for_ever, self._runtime.ready, self._in_short)
+        runtime = self._runtime
+        eventlet.spawn(self._notifier.beat_for_ever, runtime.ready, self._in_short, runtime.ended)
         end_politely()
 
     def _in_short(self) -> str:

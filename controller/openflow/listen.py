@@ -112,6 +112,7 @@ class Acceptor:
         self._arrivals: dict[_Arrival, None] = {}
         self._arrivals_max = connections_max(ARRIVALS_MAX)
         self._serving = False
+        self.ended = False  # the loop that takes connections
 
     @property
     def listening(self) -> bool:
@@ -131,6 +132,7 @@ class Acceptor:
                 eventlet.sleep(0)  # those that were hung up on can close
         finally:
             self._serving = False
+            self.ended = True
 
     def _welcome(self, arrival: _Arrival, serve: Serve) -> None:
         timer = eventlet.spawn_after(HANDSHAKE_S, self._too_slow, arrival)

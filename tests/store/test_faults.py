@@ -197,8 +197,10 @@ REMEDIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "removed": (lambda path: path.unlink(), "state.db was removed while the controller runs"),
     "moved": (lambda path: path.rename(path.parent / "moved"), "was removed while"),
     "replaced": (
-        lambda path: (path.parent / "other").write_bytes(path.read_bytes())
-        and (path.parent / "other").rename(path),
+        lambda path: (
+            (path.parent / "other").write_bytes(path.read_bytes())
+            and (path.parent / "other").rename(path)
+        ),
         "is not the file any more that was opened",
     ),
     "log removed": (lambda path: Path(f"{path}-wal").unlink(), "state.db-wal was removed while"),
