@@ -193,7 +193,8 @@ def _is_rare(log: list[Op], at: int) -> bool:
 
 def _laid_out(files: Mapping[str, bytes], directory: Path) -> Path:
     for name, data in files.items():
-        (directory / name).write_bytes(data)
+        if not name.endswith(".lock"):  # what is noted there ends with the boot of the machine
+            (directory / name).write_bytes(data)
     return directory / "state.db"
 
 
