@@ -155,7 +155,8 @@ class Client(threading.Thread):
         key = ("network", vni, "")
         if self._remembered.facts.get(key) is not None and self._chance.random() < 0.5:
             return "DELETE", f"/v1/networks/{vni}", None, {key: None}
-        name, policy = f"net {next(self._fresh)}", self._chance.choice(("flood", "drop"))
+        name = f"net {self._number} {next(self._fresh)}"
+        policy = self._chance.choice(("flood", "drop"))
         body = {"name": name, "vlan": vni % 4000 + 1, "unknown_unicast": policy}
         return "PUT", f"/v1/networks/{vni}", body, {key: (name, policy)}
 
