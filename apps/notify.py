@@ -1,7 +1,8 @@
 """Tell systemd how the controller is (sd_notify(3)): ready, alive, stopping; nothing without it.
 
 The watchdog's word is given by the loop that does all the work: when that hangs, it stays away, and
-systemd starts the controller anew. Switches keep their flows meanwhile.
+systemd starts the controller anew. It stays away too when another loop has ended that must not.
+Switches keep their flows meanwhile.
 """
 
 from __future__ import annotations
@@ -43,7 +44,12 @@ class Notifier:
     def stopping(self) -> None:
         self._send("STOPPING=1\nSTATUS=writing down what is under way")
 
-    def beat_for_ever(self, ready: Callable[[], bool], in_short: Callable[[], str]) -> None:
+    def beat_for_ever(
+        self,
+        ready: Callable[[], bool],
+        in_short: Callable[[], str],
+        ended: Callable[[], list[str]] = list,
+    ) -> None:
         """Say READY once it is, then that it is alive; in a greenlet of its own."""
         if not self._address:
             return
@@ -51,8 +57,13 @@ class Notifier:
             eventlet.sleep(READY_LOOK_S)
         said = in_short()
         self.ready(said)
+        mourned: list[str] = []
         while True:
-            if self.watchdog_s is not None:
+            dead = ended()
+            if dead != mourned:
+                LOG.error("ended, and has to be started anew: %s", ", ".join(dead))
+                mourned = dead
+            if self.watchdog_s is not None and not dead:
                 self.alive()
             if (now := in_short()) != said:
                 self.status(now)

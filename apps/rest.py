@@ -60,17 +60,29 @@ def keep_up(conf: Any, api: Api, tls: ssl.SSLContext | None) -> None:
         renewal.keep_up("REST's certificate", (ours.api_cert, ours.api_key), renew_certificate)
 
 
-def serve_on(socket: Any, ended: Counter[str], tls: Any = None) -> None:
+class Serving:
+    """The loop that takes REST connections: whether it has ended."""
+
+    ended = False
+
+
+def serve_on(socket: Any, ended: Counter[str], tls: Any = None) -> Serving:
     """Make Ryu's web service use this socket, which listens already.
 
     ended: counts connections that were ended, and what was no request, by reason.
     """
+
+    serving = Serving()
 
     class Service:
         def __init__(self, application: WSGIApplication) -> None:
             self._server = Server(application, connections_max(CLIENTS_MAX), ended, tls)
 
         def __call__(self) -> None:
-            self._server.serve_for_ever(Patient(socket, self._server.relieve))
+            try:
+                self._server.serve_for_ever(Patient(socket, self._server.relieve))
+            finally:
+                serving.ended = True
 
     ryu_wsgi.WSGIServer = Service
+    return serving

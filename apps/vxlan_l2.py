@@ -19,6 +19,7 @@ from ryu.ofproto import ofproto_v1_3
 
 from apps import options, rest
 from apps.notify import Notifier
+from apps.rest import Serving
 from apps.shutdown import end_politely
 from controller.api.app import Api
 from controller.bridges import PortNames
@@ -97,6 +98,8 @@ class _Controller(Runtime):
         super().__init__(store, settings, about)
         self._switches = switches
 
+    rest: Serving | None = None
+
     def ready(self) -> bool:
         return super().ready() and self._switches.listening
 
@@ -104,6 +107,11 @@ class _Controller(Runtime):
         measures = super().measures()
         measures.openflow_refused = self._switches.complaints.counts
         return measures
+
+    def ended(self) -> list[str]:
+        ended = super().ended()
+        ended += ["the OpenFlow listener"] if self._switches.ended else []
+        return ended + (["the REST listener"] if self.rest is not None and self.rest.ended else [])
 
 
 class VxlanL2(app_manager.RyuApp):
@@ -155,7 +163,7 @@ class VxlanL2(app_manager.RyuApp):
             read_token=read_token,
             names=CONF.vxlan.api_hosts or (),
         )
-        rest.serve_on(web, self._runtime.measures().http_ended, api_tls)
+        self._runtime.rest = rest.serve_on(web, self._runtime.measures().http_ended, api_tls)
         rest.mount(kwargs["wsgi"], api)
         rest.keep_up(CONF, api, api_tls)
 
@@ -169,7 +177,8 @@ class VxlanL2(app_manager.RyuApp):
         scheme = "http" if api_tls is None else "https"
         LOG.info("REST: %s://%s (%s)", scheme, _address(web), wanted)
         self._notifier = Notifier()
-        eventlet.spawn(self._notifier.beat_for_ever, self._runtime.ready, self._in_short)
+        runtime = self._runtime
+        eventlet.spawn(self._notifier.beat_for_ever, runtime.ready, self._in_short, runtime.ended)
         end_politely()
 
     def _in_short(self) -> str:

@@ -7,6 +7,7 @@ place of the one with its key; tables log only what differs.
 from __future__ import annotations
 
 import itertools
+import traceback
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
@@ -27,6 +28,7 @@ from controller.desired import Recipe, Shape, conversation, ip_recipe, mac_recip
 from controller.floods import SharedFlood, flood_group
 from controller.flow import Flow
 from controller.learning import Ages
+from controller.mending import Mending
 from controller.news import LearnedNews
 from controller.pipeline import Table
 from controller.replica import FIRST_VTEPS, Replica
@@ -47,7 +49,7 @@ from topology.model import (
     Vm,
     Vtep,
 )
-from topology.types import Dpid, Location, VtepIp
+from topology.types import Dpid, Location, Vni, VtepIp
 
 _Molds: TypeAlias = tuple[Mold, Mold]
 _Build: TypeAlias = tuple[int | None, bool, bool]  # a bridge's patch port; has it meters, ND?
@@ -70,6 +72,7 @@ class Derivation:
         self.replicas: dict[int, Replica] = {}
         self.ages = Ages(timing.learn_s)
         self.learned_news = LearnedNews()
+        self.mending = Mending()
         self.woken: set[int] = set()
         self._moved: set[int] = set()  # shared tables
         self._joined: dict[int, set[int]] = {}  # network -> hosts that carry it now, or no longer
@@ -107,13 +110,13 @@ class Derivation:
         Without ``floods_of_all`` large flood groups wait: when many hosts connect one after
         another, each would change the group of every other.
         """
-        for vni, changed in self._joined.items():
-            self._floods_due.discard(vni)
-            self._forget_floods(vni)
-            self._refresh_carriers(vni, changed)
-            for dpid in self._cursors(vni) - changed:
-                self._refresh_flood(self.replicas[dpid], vni)
-        self._joined.clear()
+        while self._joined:
+            vni, changed = self._joined.popitem()
+            try:
+                self._spread_membership(vni, changed)
+            except Exception:
+                network = self.topology.networks.get(vni, Network(Vni(vni)))
+                self.mending.failed(network, network, traceback.format_exc())
         for vni in list(self._floods_due):
             followers = self._cursors(vni)
             if floods_of_all or len(followers) <= MANY_HOSTS:
@@ -127,6 +130,41 @@ class Derivation:
                 for dpid in table.cursors:
                     self.replicas[dpid].moved_on(vni)
         self._moved.clear()
+
+    def _spread_membership(self, vni: int, changed: set[int]) -> None:
+        self._floods_due.discard(vni)
+        self._forget_floods(vni)
+        self._refresh_carriers(vni, changed)
+        for dpid in self._cursors(vni) - changed:
+            self._refresh_flood(self.replicas[dpid], vni)
+
+    def apply_stored(self, change: Change) -> None:
+        """Take a change that is stored: the fact counts, even where a fault of ours keeps what
+        follows from it out of the tables. ``mend`` tries that again.
+        """
+        before, after = self.topology.apply(change)
+        fact = before if after is None else after
+        if before == after or fact is None:
+            return
+        try:
+            self._changed[type(fact)](before, after)
+        except Exception:
+            self.mending.failed(before, after, traceback.format_exc())
+
+    def mend(self, now_s: float) -> None:
+        """Try again what could not be derived."""
+        for before, after in self.mending.due(now_s):
+            known = before if before is not None else after
+            assert known is not None
+            now = self.topology.fact(type(known), known.key)
+            try:
+                self._changed[type(known)](known, now)
+                for vm in (before, after, now):
+                    if isinstance(vm, Vm) and isinstance(vm.host, Dpid):
+                        self._joined.setdefault(vm.vni, set()).add(int(vm.host))
+            except Exception:
+                continue  # told already; it is tried again, less and less often
+            self.mending.done(known)
 
     def apply(self, change: Change) -> None:
         """Take one change of the facts, and put what follows from it into the tables."""

@@ -125,7 +125,7 @@ class Engine:
     def load(self, facts: Iterable[Fact]) -> None:
         """Take the facts of the store, before any switch is heard."""
         for fact in facts:
-            self._derivation.apply(Put(fact))
+            self._derivation.apply_stored(Put(fact))
         self._derivation.spread()
         self._derivation.woken.clear()
 
@@ -146,7 +146,7 @@ class Engine:
                     self._packets_in(live, event.packets, now_s)
             case Committed():
                 for change in event.changes:
-                    self._derivation.apply(self._with_sightings(change))
+                    self._derivation.apply_stored(self._with_sightings(change))
                     if isinstance(change, Put) and isinstance(change.fact, Host):
                         self._identify(change.fact.dpid, now_s)
             case Continue():
@@ -169,6 +169,9 @@ class Engine:
         effects, self._effects = self._effects, Effects()
         effects.again = bool(self._at_work)
         effects.wake |= self._derivation.woken | self.counting.woken
+        if self._derivation.mending.told:
+            effects.log += self._derivation.mending.told
+            self._derivation.mending.told.clear()
         if self._derivation.learned_news.any:
             effects.happened += self._derivation.learned_news.take()
         self._derivation.woken.clear()
@@ -639,6 +642,8 @@ class Engine:
         if now_s >= self._forget_moves_s:
             self._forget_moves_s = now_s + 60.0
             self.packets.forget(now_s)
+        if self._derivation.mending:
+            self._derivation.mend(now_s)
         if self._suspicious:
             self._look_into(now_s)
         for replica in self.replicas.values():

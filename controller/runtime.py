@@ -141,6 +141,7 @@ class Runtime:
         self._sessions = Sessions(self.now_s())
         self._target = "tcp:CONTROLLER:6653"  # until a switch has connected
         self._ready = False
+        self._loops: dict[str, eventlet.greenthread.GreenThread] = {}
         self._at_work = False
         self._lines = Bucket(LINES_BURST, LINES_EVERY_S, self.now_s())
         self._unsaid = 0
@@ -167,13 +168,16 @@ class Runtime:
         with self._heap.filling():
             self.engine.load(self._store.load())
         self._committer.start()
-        eventlet.spawn(self._tick_for_ever)
-        eventlet.spawn(self._remember_for_ever)
+        self._loops = {
+            "the clock": eventlet.spawn(self._tick_for_ever),
+            "what writes down what was seen": eventlet.spawn(self._remember_for_ever),
+        }
         self._ready = True
 
     def stop(self) -> None:
         """Finish what is being written."""
         self._ready = False
+        self._loops = {}  # from now on it is right that they end
         self._committer.stop()
         self._store.close()
 
@@ -185,6 +189,12 @@ class Runtime:
 
     def ready(self) -> bool:
         return self._ready
+
+    def ended(self) -> list[str]:
+        ended = [name for name, loop in self._loops.items() if loop.dead]
+        if self._loops and not self._committer.alive:
+            ended.append("the store's writer")
+        return ended
 
     def now_s(self) -> float:
         return time.monotonic()

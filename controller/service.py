@@ -323,6 +323,10 @@ class Service(Protocol):
         """Whether the store is loaded and the OpenFlow port listens."""
         ...
 
+    def ended(self) -> list[str]:
+        """Which loops have ended that must not; only a new process helps then."""
+        ...
+
     def now_s(self) -> float:
         """The engine's clock, in which learned MACs are stamped."""
         ...

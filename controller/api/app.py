@@ -226,9 +226,13 @@ class Api:
         known = self._role(request) is not None or self._sessions.holds(request, now_s)
         return self._pages.respond(request, path, known=known, now_s=now_s)
 
-    @Described("controller", shapes.Health, public=True)
+    @Described("controller", shapes.Health, public=True, errors=(503,))
     def _healthz(self, _call: Call) -> Response:
-        """Whether the process is alive."""
+        """Whether the process is alive: every loop that must go on for ever does."""
+        if ended := self._service.ended():
+            raise Problem(
+                503, f"ended, and has to be started anew: {', '.join(ended)}", title="Not alive"
+            )
         return answer({"status": "alive", "version": self._version})
 
     @Described("controller", shapes.Health, public=True, errors=(503,))

@@ -214,6 +214,7 @@ class Acceptor:
         self._serving = False
         self.complaints = Complaints(LOG, time.monotonic, eventlet.spawn_after)
         self.turned_away: Callable[[str, str], None] = lambda _address, _reason: None
+        self.ended = False  # the loop that takes connections
 
     @property
     def listening(self) -> bool:
@@ -235,6 +236,7 @@ class Acceptor:
                 eventlet.sleep(0)  # those that were hung up on can close
         finally:
             self._serving = False
+            self.ended = True
 
     def _take_in(self, guest: _Guest, serve: Serve) -> None:
         if not self._has_room_for(guest):

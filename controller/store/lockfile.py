@@ -1,12 +1,21 @@
-"""One process at a time on one store: an flock on a file beside it, gone with the process."""
+"""One process at a time on one store: an flock on a file beside it, gone with the process.
+
+The file's first line names the process. Behind it is a mark of the process's own, which outlives it
+when it is killed.
+"""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+from contextlib import suppress
+from typing import Final
 
 from topology.errors import StoreRefused
+
+_HEAD_BYTES: Final = 16
+_MARK_BYTES: Final = 256
 
 
 class LockFile:
@@ -25,7 +34,7 @@ class LockFile:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            holder = os.pread(fd, _HEAD_BYTES, 0).decode("ascii", "replace").strip()
             os.close(fd)
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise StoreRefused(f"cannot lock {self.path}: {error.strerror}") from error
@@ -34,11 +43,21 @@ class LockFile:
                 f" it holds {self.path}; stop it, or give this one a store of its own"
             ) from error
         self._fd = fd
-        try:
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
-        except OSError:
-            pass  # only for the other's message; on a full disk the lock holds without it
+        with suppress(OSError):  # only for the other's message; on a full disk the lock holds
+            head = f"{os.getpid()}\n"
+            os.pwrite(fd, f"{head:<{_HEAD_BYTES}}".encode("ascii"), 0)
+
+    @property
+    def mark(self) -> str:
+        """What was noted last, by this process or by one that was killed."""
+        if self._fd is None:
+            return ""
+        return os.pread(self._fd, _MARK_BYTES, _HEAD_BYTES).decode("ascii", "replace").strip()
+
+    @mark.setter
+    def mark(self, text: str) -> None:
+        if self._fd is not None:
+            os.pwrite(self._fd, f"{text:<{_MARK_BYTES - 1}}\n".encode("ascii"), _HEAD_BYTES)
 
     def renew(self) -> None:
         """Take the lock again if its file was removed; StoreRefused when another process has it."""

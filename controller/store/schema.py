@@ -178,6 +178,12 @@ def crc_of(record: Record, since_s: int | None = None) -> int:
     return crc if since_s is None else zlib.crc32(b"%d" % since_s, crc)
 
 
+def seal(db: sqlite3.Connection) -> tuple[int, int]:
+    """How many facts there are, and the sum of their CRCs, as the transaction sees it."""
+    facts, crc_sum = db.execute("SELECT facts, crc_sum FROM seal").fetchone()
+    return facts, crc_sum
+
+
 def _pragma(db: sqlite3.Connection, name: str) -> int:
     (value,) = db.execute(f"PRAGMA {name}").fetchone()
     return int(value)

@@ -24,6 +24,7 @@ from controller.store import schema
 from controller.store.base import Named
 from controller.store.files import Files
 from controller.store.lockfile import LockFile
+from controller.store.marks import Marks
 from controller.store.records import encode, is_durable, key_of
 from topology.errors import StoreRefused, StoreUnavailable
 from topology.model import Change, Fact, Put
@@ -49,6 +50,8 @@ class SqliteStore:
         self._db: sqlite3.Connection | None = None
         self._checked: list[Fact] | None = None
         self._files: Files | None = None
+        self._marks = None if self._lock is None else Marks(self._lock)
+        self._seal = (0, 0)
 
     def describe(self) -> str:
         return "SQLite, in memory only" if self._path is None else f"SQLite file {self._path}"
@@ -84,7 +87,7 @@ class SqliteStore:
 
     def _open_file(self, path: str) -> None:
         if os.path.lexists(path):
-            self._checked = _look(path)
+            self._checked = _look(path, self._marks)
         elif _has_content(f"{path}-wal"):
             raise StoreRefused(f"the file is gone, but its write-ahead log {path}-wal is there")
         else:
@@ -97,6 +100,7 @@ class SqliteStore:
             schema.upgrade(self._db)
         # A process that was killed may have written what it never synced; from now on it counts.
         _sync(f"{path}-wal")
+        self._note(schema.seal(self._db))
         self._files = Files(path)
 
     def load(self) -> list[Fact]:
@@ -116,16 +120,27 @@ class SqliteStore:
             db.execute("BEGIN IMMEDIATE")
             for at in range(0, len(changes), _ROWS_AT_ONCE):
                 _write(db, changes[at : at + _ROWS_AT_ONCE])
+            seal = schema.seal(db)
+            if self._marks is not None:
+                self._marks.note(self._seal, seal)
             db.execute("COMMIT")
         except BaseException as error:
             # SQLite has rolled back by itself after some errors, and answers with another one.
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
-            if not isinstance(error, sqlite3.Error):
+            if not isinstance(error, sqlite3.Error | OSError):
                 raise
             with suppress(StoreUnavailable):
                 self.recover()
             raise self._unavailable(error) from error
+        self._note(seal)
+
+    def _note(self, seal: tuple[int, int]) -> None:
+        self._seal = seal
+        if self._marks is not None:
+            # Where it cannot be written, the last note allows for this state too.
+            with suppress(OSError):
+                self._marks.note(seal)
 
     def recover(self) -> None:
         self._check_files()
@@ -177,6 +192,8 @@ class SqliteStore:
         try:
             if self._db is not None:
                 self._db.close()
+                if self._marks is not None and self._files is not None:
+                    self._marks.forget()
         finally:
             self._db = None
             self._checked = None
@@ -229,7 +246,7 @@ def _connect(path: str, *, uri: bool = False) -> sqlite3.Connection:
     return db
 
 
-def _look(path: str) -> list[Fact] | None:
+def _look(path: str, marks: Marks | None) -> list[Fact] | None:
     """Check a file without writing to it; its facts, or None when they need an upgrade first."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise StoreRefused("it is no regular file")
@@ -239,6 +256,8 @@ def _look(path: str) -> list[Fact] | None:
     mode = "mode=ro" if _has_content(f"{path}-wal") else "mode=ro&immutable=1"
     with closing(_connect(f"file:{quote(path)}?{mode}", uri=True)) as db:
         schema.check(db)
+        if marks is not None:
+            marks.check(schema.seal(db))
         return schema.read(db) if schema.is_current(db) else None
 
 

@@ -69,6 +69,7 @@ class PretendedFabric:
         self.held_dpids: set[int] = set()
         self.lagging: set[int] = set()
         self.is_ready = True
+        self.loops_ended: list[str] = []
         self.commits = 0
         self.waits: list[float] = []
         self.flow_views = [FLOW]
@@ -117,6 +118,9 @@ class PretendedFabric:
 
     def drifts(self) -> DriftCounts:
         return DriftCounts(1, 2, 3)
+
+    def ended(self) -> list[str]:
+        return self.loops_ended
 
     def ready(self) -> bool:
         return self.is_ready

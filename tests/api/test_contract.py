@@ -28,6 +28,10 @@ def test_health_and_readiness(client: Any, fabric: Any) -> None:
         response = client.get(path)
         assert response.status_int == 503
         assert response.headers["Retry-After"] == "1"
+    fabric.loops_ended = ["the clock"]
+    response = client.get("/healthz")
+    assert (response.status_int, response.json_body["title"]) == (503, "Not alive")
+    assert "the clock" in response.json_body["detail"]
     assert client.get("/nowhere").status_int == 404
 
 

@@ -7,7 +7,7 @@ import itertools
 import json
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -33,6 +33,7 @@ class Remembered:
     asked: dict[Key, Value] = field(default_factory=dict)
     answers: int = 0
     registered: int = 0
+    fresh: Iterator[int] = field(default_factory=itertools.count)
 
     def settle(self, found: Mapping[Key, Value]) -> list[str]:
         """Compare with what is there; what was asked for last is there wholly or not at all."""
@@ -60,7 +61,7 @@ class Client(threading.Thread):
         self._url = urlsplit(url)
         self._remembered = remembered
         self._chance = random.Random(seed)
-        self._fresh = itertools.count(len(remembered.facts))
+        self._fresh = remembered.fresh
         self.trouble: list[str] = []
         self.over = threading.Event()
         """Set: no further request."""
@@ -154,7 +155,8 @@ class Client(threading.Thread):
         key = ("network", vni, "")
         if self._remembered.facts.get(key) is not None and self._chance.random() < 0.5:
             return "DELETE", f"/v1/networks/{vni}", None, {key: None}
-        name, policy = f"net {next(self._fresh)}", self._chance.choice(("flood", "drop"))
+        name = f"net {self._number} {next(self._fresh)}"
+        policy = self._chance.choice(("flood", "drop"))
         body = {"name": name, "vlan": vni % 4000 + 1, "unknown_unicast": policy}
         return "PUT", f"/v1/networks/{vni}", body, {key: (name, policy)}
 
