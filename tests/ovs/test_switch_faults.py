@@ -1,0 +1,117 @@
+"""Switches, their ports and cables fail under fire: others lose nothing, and all is right after.
+
+The fault is always at the first host; whoever is on another one notices nothing.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.ovs.fire import all_reach, cookies, dual_stack, fire, pairs
+from topology.lab.wire import Impairment
+
+
+@pytest.fixture(scope="module")
+def opened(request, open_fabric):
+    """Four hosts with a VM each, the fourth learned; request.param: their tunnel ports."""
+    with open_fabric(hosts=4, tunnels=request.param, vms="none") as fabric:
+        *registered, _learned = dual_stack(fabric.lab)
+        for vm in registered:
+            fabric.register(vm)
+        all_reach(fabric)
+        yield fabric
+
+
+def remake(host, port: str, number: int, *options: str) -> None:
+    """A port of br-tun goes, and comes back with another number."""
+    host.vsctl("del-port", "br-tun", port)
+    host.vsctl(
+        *("add-port", "br-tun", port, "--", "set", "interface", port, *options),
+        f"ofport_request={number}",
+    )
+
+
+def killed_switch(fabric, host) -> None:
+    host.restart_vswitchd(0.2)
+
+
+def killed_database(_fabric, host) -> None:
+    host.ovs.stop_ovsdb()
+    time.sleep(0.3)
+    host.ovs.start_ovsdb()
+
+
+def cut_session(_fabric, host) -> None:
+    host.appctl("bridge/reconnect", "br-tun")
+
+
+def pulled_cable(_fabric, host) -> None:
+    host.set_uplink(False)
+    time.sleep(1)
+    host.set_uplink(True)
+
+
+def lossy_cable(fabric, host) -> None:
+    how = Impairment(loss=0.1, delay_ms=20, jitter_ms=20, duplicate=0.1, reorder=0.1, seed=1)
+    with fabric.lab.impaired(host, how):
+        time.sleep(2)
+
+
+def disabled_tunnel(_fabric, host) -> None:
+    host.ofctl("mod-port", "br-tun", "vxlan0", "down")
+    time.sleep(0.3)
+    host.ofctl("mod-port", "br-tun", "vxlan0", "up")
+
+
+def remade_tunnel(_fabric, host) -> None:
+    remote = host.vsctl("get", "interface", "vxlan0", "options:remote_ip").strip().strip('"')
+    key = ["options:key=flow"] if remote == "flow" else []
+    remake(host, "vxlan0", 40, "type=vxlan", f"options:remote_ip={remote}", *key)
+
+
+def remade_patch_port(_fabric, host) -> None:
+    remake(host, "patch-tun", 50, "type=patch", "options:peer=patch-int")
+
+
+def unplugged_vm(fabric, host) -> None:
+    vm = fabric.lab.vms[0]
+    host.vsctl("del-port", "br-int", vm.port)
+    vm.plug()
+
+
+FAULTS = {
+    "flow": (
+        *(cut_session, killed_database, disabled_tunnel, remade_patch_port, unplugged_vm),
+        *(pulled_cable, lossy_cable, killed_switch),
+    ),
+    "peer": (remade_tunnel, pulled_cable, killed_switch),
+}
+
+
+@pytest.mark.parametrize(
+    ("opened", "fault"),
+    [(tunnels, fault) for tunnels, faults in FAULTS.items() for fault in faults],
+    ids=lambda value: getattr(value, "__name__", value),
+    indirect=["opened"],
+)
+def test_a_fault_of_one_host_costs_nobody_else(opened, fault):
+    fabric, lab = opened, opened.lab
+    victim, *others = lab.hosts
+
+    with fire(fabric, pairs(lab.vms), watched=others) as one:
+        fault(fabric, victim)
+        fabric.wait_settled(30)
+
+    exposed = {vm.name for vm in lab.vms if vm.host is victim}
+    if fault is cut_session:
+        exposed = set()
+    unexposed = {s: n for s, n in one.lost.items() if not {s.src, s.dst} & exposed}
+    assert unexposed == {}
+    assert one.wrongs == []
+    all_reach(fabric)
+    assert fabric.in_sync()
+    for host in lab.hosts:
+        wanted = {flow["cookie"] for flow in fabric.rest.items(f"/v1/hosts/{host.dpid}/flows")}
+        assert cookies(host) <= {f"0x{int(cookie, 16):x}" for cookie in wanted}
