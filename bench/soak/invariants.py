@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from bench.soak.facts import Facts
 from bench.soak.failed import Failed
@@ -53,16 +54,21 @@ def installed_is_desired(world: World) -> None:
     Flows of learned MACs come and go by themselves, so that a comparison may have to be repeated.
     """
     for host in world.lab.hosts:
-        _soon(lambda host=host: _differences(world, host), f"flows of {host.name}")  # type: ignore[misc]
-        _soon(lambda host=host: _loose_ends(host), f"groups of {host.name}")  # type: ignore[misc]
-        diff = world.fabric.rest.get(f"/v1/hosts/{host.dpid}/diff")
+        _soon(partial(_unlike, world, host), f"flows of {host.name}")
+        _soon(partial(loose_ends, host), f"groups of {host.name}")
+        diff = world.fabric.rest.get(f"/v1/hosts/{world.dpids[host]}/diff")
         if diff.status != 200 or not diff["in_sync"]:
             raise Failed(f"{host.name} is not in sync: {diff.body}")
 
 
-def _differences(world: World, host: LabHost) -> list[str]:
-    wanted = {flow["cookie"] for flow in world.fabric.rest.items(f"/v1/hosts/{host.dpid}/flows")}
-    wanted = {f"0x{int(cookie, 16):x}" for cookie in wanted}
+def _unlike(world: World, host: LabHost) -> list[str]:
+    flows = world.fabric.rest.items(f"/v1/hosts/{world.dpids[host]}/flows")
+    return differences({flow["cookie"] for flow in flows}, host)
+
+
+def differences(cookies: set[str], host: LabHost) -> list[str]:
+    """What the host lacks, or has beyond, of the flows with these cookies."""
+    wanted = {f"0x{int(cookie, 16):x}" for cookie in cookies}
     ages = [
         (found[1], float(found[2])) for flow in host.dump_flows() if (found := _AGE.search(flow))
     ]
@@ -85,7 +91,7 @@ def _differences(world: World, host: LabHost) -> list[str]:
     ]
 
 
-def _loose_ends(host: LabHost) -> list[str]:
+def loose_ends(host: LabHost) -> list[str]:
     """Groups that no flow uses, flows without their group, meters that are not ours."""
     groups = set(_GROUP.findall(host.ofctl("dump-groups", "br-tun")))
     used = {group for flow in host.dump_flows(stats=False) for group in _USES.findall(flow)}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.pipeline import Kind, cookie_kind
 from tests.ovs.fire import all_reach, cookies, dual_stack, fire, pairs, solid
 from topology.lab.frame import plain
 from topology.lab.ovs import wait_until
@@ -67,6 +68,8 @@ def assert_in_hand(fabric) -> None:
 def test_killed_and_started_under_fire(make_trio, tunnels):
     fabric = make_trio(tunnels)
     lab = fabric.lab
+    known = fabric.rest.items("/v1/vms")
+    added_s = {host: fabric.ages(host) for host in lab.hosts}
 
     with fire(fabric, pairs(lab.vms)) as one:
         fabric.controller.kill()
@@ -78,7 +81,15 @@ def test_killed_and_started_under_fire(make_trio, tunnels):
 
     assert one.lost == {}
     assert one.wrongs == []
+    assert fabric.rest.items("/v1/vms") == known
     assert_in_hand(fabric)
+    for host in lab.hosts:
+        now_s = fabric.ages(host)
+        renewed = solid(
+            name for name, age_s in added_s[host].items() if now_s.get(name, age_s) < age_s
+        )
+        # The controller greets every switch with its probe flow, whatever is there.
+        assert {cookie_kind(int(name, 16)) for name in renewed} <= {Kind.PROBE_IN}
 
 
 def test_killed_again_and_again_amid_writes_and_while_it_takes_over(make_trio):
