@@ -17,7 +17,7 @@ from bench.soak.gauges import GROWTH_MAX_KIB, WARM_UP, Gauges
 from bench.soak.world import world
 from topology.lab.ovs import wait_until
 
-ROUNDS = os.environ.get("VXLAN_SOAK_ROUNDS", "3")
+ROUNDS = os.environ.get("VXLAN_SOAK_ROUNDS", "2")
 SEED = os.environ.get("VXLAN_SEED", "4")
 
 

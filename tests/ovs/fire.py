@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,8 @@ from topology.lab.ovs import wait_until
 from topology.lab.ping import Ping, PingResult
 
 INTERVAL_S = 0.01
+ALL_FAULTS = os.environ.get("VXLAN_FAULTS") == "all"
+"""Every fault on every kind of fabric, as a release wants it; else each kind of fault once."""
 
 
 class Stream(NamedTuple):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.ovs.fire import all_reach, cookies, dual_stack, fire, pairs
+from tests.ovs.fire import ALL_FAULTS, all_reach, cookies, dual_stack, fire, pairs
 from topology.lab.wire import Impairment
 
 
@@ -70,12 +70,15 @@ def unplugged_vm(fabric, host) -> None:
     vm.plug()
 
 
+EVERY_FAULT = (
+    *(cut_session, killed_database, disabled_tunnel, remade_tunnel, remade_patch_port),
+    *(unplugged_vm, pulled_cable, lossy_cable, killed_switch),
+)
 FAULTS = {
-    "flow": (
-        *(cut_session, killed_database, disabled_tunnel, remade_patch_port, unplugged_vm),
-        *(pulled_cable, lossy_cable, killed_switch),
-    ),
-    "peer": (remade_tunnel, pulled_cable, killed_switch),
+    "flow": EVERY_FAULT if ALL_FAULTS else (cut_session, killed_database, lossy_cable),
+    "peer": EVERY_FAULT
+    if ALL_FAULTS
+    else (remade_tunnel, remade_patch_port, pulled_cable, killed_switch),
 }
 
 
