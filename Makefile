@@ -26,7 +26,7 @@ ISOLATED := unshare --net -- sh -c 'ip link set lo up && exec "$$@"' isolated
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test bench peers check format lab-up lab-down clean
+.PHONY: help install system demo test bench soak peers check format lab-up lab-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,12 @@ endif
 
 bench: root system install peers ## measure beside peers (ARGS="one_post --rounds 3", --short, ...)
 	@$(ISOLATED) $(BIN)/python -m bench $(ARGS)
+
+MINUTES ?= 10
+SEED ?= $(shell date +%s)
+
+soak: root system install ## random faults under traffic (MINUTES=n SEED=s ARGS="--hosts 6")
+	@$(ISOLATED) $(BIN)/python -m bench.soak --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 # Where they cannot be had, the bench says which figures went without their peers.
 peers: install

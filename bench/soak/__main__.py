@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from bench.soak import faults, invariants
 from bench.soak.facts import Facts
@@ -42,6 +43,7 @@ class Soak:
         self.lost: Counter[str] = Counter()
         self.sent = self.unexpected = self.by_machine = self.unjudged = 0
         self.slowest_s = 0.0
+        self.outages_s: dict[str, list[float]] = {}
 
     def begin(self) -> None:
         self._facts.begin()
@@ -85,12 +87,15 @@ class Soak:
         ]
         stood = sum(controls) >= STALLED
         wrong = []
+        worst_s = 0.0
         for stream, result in results.items():
             self.sent += result.sent
             if not result.lost:
                 continue
             if fault.exposed(stream):
                 self.lost[name] += result.lost
+                if not stream.is_control:
+                    worst_s = max(worst_s, result.longest_outage_s)
             elif stood or stream.is_control:
                 self.by_machine += result.lost
                 say(f"         {stream}: {result.lost} of {result.sent} lost, as the controls did")
@@ -98,6 +103,7 @@ class Soak:
                 self.unexpected += result.lost
                 wrong.append(f"{stream}: {result.lost} of {result.sent}, {result.missing[:5]}")
         self.unjudged += stood
+        self.outages_s.setdefault(name, []).append(worst_s)
         if wrong:
             raise Failed(f"{fault.text}, and these lost packets: {'; '.join(wrong)}")
 
@@ -114,12 +120,17 @@ class Soak:
         grown = "too short to tell" if growth is None else f"{growth / 1024:+.1f} MiB"
         by_kind = ", ".join(f"{name} {count}" for name, count in sorted(self.rounds.items()))
         lost = ", ".join(f"{name} {count}" for name, count in sorted(self.lost.items())) or "none"
+        outages = ", ".join(
+            f"{name} {median(all_s):.2f} s {max(all_s):.2f} s"
+            for name, all_s in sorted(self.outages_s.items())
+        )
         calls = ", ".join(f"{name} {count}" for name, count in sorted(self._facts.calls.items()))
         return "\n".join(
             (
                 f"{self.rounds.total()} rounds in {self._elapsed_s():.0f} s: {by_kind}",
                 f"pings: {self.sent} sent, one each {INTERVAL_S * 1000:.0f} ms of each stream;"
                 f" lost by the fault itself: {lost}",
+                f"longest outage of a stream, median and worst of the rounds: {outages}",
                 f"lost otherwise: {self.unexpected}; while the machine stood still:"
                 f" {self.by_machine}, in {self.unjudged} rounds",
                 f"calls: {calls}",

@@ -34,6 +34,8 @@ class Gauges:
     def lived_longest(self) -> list[tuple[float, int, int, int]]:
         """Samples of the process with most of them, warmed up."""
         pids = [pid for _at, pid, _kib, _files in self.samples]
+        if not pids:
+            return []
         longest = max(set(pids), key=pids.count)
         return [sample for sample in self.samples if sample[1] == longest][WARM_UP:]
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from bench.soak.facts import Facts
 from bench.soak.failed import Failed
-from bench.soak.world import World
-from controller.pipeline import SOURCE_KINDS, cookie_kind
+from bench.soak.world import LEARN_TIMEOUT_S, World
+from controller.pipeline import LEARNED_KINDS, SOURCE_KINDS, cookie_kind
 from topology.lab import LabError, LabHost
 
 SETTLED_WITHIN_S = 90.0
 """A host that was away comes back by Open vSwitch's back-off, 8 s at most; a busy machine adds."""
 
 RIGHT_WITHIN_S = 20.0
-_COOKIE = re.compile(r"cookie=(0x[0-9a-f]+)")
+LEFT_FOR_S = 3 * LEARN_TIMEOUT_S
+_AGE = re.compile(r"cookie=(0x[0-9a-f]+), duration=([\d.]+)s")
 _GROUP = re.compile(r"group_id=(\d+)")
 _USES = re.compile(r"group:(\d+)")
 _METER = re.compile(r"\bmeter=(\d+)")
@@ -52,17 +54,31 @@ def installed_is_desired(world: World) -> None:
     Flows of learned MACs come and go by themselves, so that a comparison may have to be repeated.
     """
     for host in world.lab.hosts:
-        _soon(lambda host=host: _differences(world, host), f"flows of {host.name}")  # type: ignore[misc]
-        _soon(lambda host=host: _loose_ends(host), f"groups of {host.name}")  # type: ignore[misc]
-        diff = world.fabric.rest.get(f"/v1/hosts/{host.dpid}/diff")
+        _soon(partial(_unlike, world, host), f"flows of {host.name}")
+        _soon(partial(loose_ends, host), f"groups of {host.name}")
+        diff = world.fabric.rest.get(f"/v1/hosts/{world.dpids[host]}/diff")
         if diff.status != 200 or not diff["in_sync"]:
             raise Failed(f"{host.name} is not in sync: {diff.body}")
 
 
-def _differences(world: World, host: LabHost) -> list[str]:
-    wanted = {flow["cookie"] for flow in world.fabric.rest.items(f"/v1/hosts/{host.dpid}/flows")}
-    wanted = {f"0x{int(cookie, 16):x}" for cookie in wanted}
-    there = [found[1] for flow in host.dump_flows() if (found := _COOKIE.search(flow))]
+def _unlike(world: World, host: LabHost) -> list[str]:
+    flows = world.fabric.rest.items(f"/v1/hosts/{world.dpids[host]}/flows")
+    return differences({flow["cookie"] for flow in flows}, host)
+
+
+def differences(cookies: set[str], host: LabHost) -> list[str]:
+    """What the host lacks, or has beyond, of the flows with these cookies."""
+    wanted = {f"0x{int(cookie, 16):x}" for cookie in cookies}
+    ages = [
+        (found[1], float(found[2])) for flow in host.dump_flows() if (found := _AGE.search(flow))
+    ]
+    there = [name for name, _age_s in ages]
+    # What was learned before a controller started is left to its timeout, or to the first audits.
+    left = {
+        name
+        for name, age_s in ages
+        if cookie_kind(int(name, 16)) in LEARNED_KINDS and age_s < LEFT_FOR_S
+    }
     # A learned source that is not there will be heard: that is how it is renewed.
     missing = {
         name for name in wanted - set(there) if cookie_kind(int(name, 16)) not in SOURCE_KINDS
@@ -70,12 +86,12 @@ def _differences(world: World, host: LabHost) -> list[str]:
     doubled = {name for name in there if there.count(name) > 1}
     return [
         *(f"missing {name}" for name in missing),
-        *(f"extra {name}" for name in set(there) - wanted),
+        *(f"extra {name}" for name in set(there) - wanted - left),
         *(f"twice {name}" for name in doubled),
     ]
 
 
-def _loose_ends(host: LabHost) -> list[str]:
+def loose_ends(host: LabHost) -> list[str]:
     """Groups that no flow uses, flows without their group, meters that are not ours."""
     groups = set(_GROUP.findall(host.ofctl("dump-groups", "br-tun")))
     used = {group for flow in host.dump_flows(stats=False) for group in _USES.findall(flow)}

@@ -8,7 +8,7 @@ import pytest
 
 from controller.engine import Settings
 from controller.journey import Packet
-from controller.pipeline import Kind, cookie_kind
+from controller.pipeline import LEARNED_KINDS, Kind, cookie_kind
 from tests.fake import FakeFabric
 from tests.fake.stations import BROADCAST
 
@@ -42,6 +42,36 @@ def test_learned_flows_have_the_seeds_priority_and_timeout(fabric):
 
     (flow,) = [hop.flow for hop in journey.hops if hop.table == 20]
     assert (flow.priority, flow.hard_timeout_s) == (1, 300)
+
+
+@pytest.mark.parametrize(
+    ("policy", "unicast_s", "answer_s"),
+    [
+        ({}, 300, 300),
+        ({"unknown_unicast": "drop"}, 65535, 300),
+        ({"unknown_arp": "drop"}, 300, 65535),
+    ],
+)
+def test_where_unknowns_are_dropped_only_the_controller_ends_what_was_learned(
+    fabric, policy, unicast_s, answer_s
+):
+    """Else an absence of the controller longer than the timeout would cut off who speaks."""
+    fabric.network(0, **policy)
+    a = fabric.vm(0)
+    fabric.gratuitous(a)
+
+    timeouts_s = {
+        kind: entry.hard_timeout_s
+        for dpid in (1, 2)
+        for entry in fabric.switches[dpid].flows.values()
+        if (kind := cookie_kind(entry.cookie)) in LEARNED_KINDS
+    }
+
+    assert timeouts_s[Kind.UNICAST_LEARNED] == unicast_s
+    assert timeouts_s[Kind.ARP_RESPONDER_LEARNED] == answer_s
+    assert timeouts_s[Kind.LOCAL_LEARNED] == 200, "its next frame renews it"
+    fabric.advance(302)
+    assert not LEARNED_KINDS & {*kinds(fabric, 1), *kinds(fabric, 2)}
 
 
 def test_a_known_source_is_not_copied_again(fabric):

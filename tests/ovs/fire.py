@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import NamedTuple
 
+from controller.pipeline import LEARNED_KINDS, cookie_kind
 from topology.lab import Fabric, Lab, VmNs
 from topology.lab.flow_watch import FlowWatch, Update
 from topology.lab.host import LabHost
+from topology.lab.ovs import wait_until
 from topology.lab.ping import Ping, PingResult
 
 INTERVAL_S = 0.01
+ALL_FAULTS = os.environ.get("VXLAN_FAULTS") == "all"
+"""Every fault on every kind of fabric, as a release wants it; else each kind of fault once."""
 
 
 class Stream(NamedTuple):
@@ -67,6 +73,11 @@ def cookies(host: LabHost) -> set[str]:
     return {word[7:-1] for flow in host.dump_flows() for word in flow.split() if "cookie=" in word}
 
 
+def solid(names: Iterable[str]) -> set[str]:
+    """Those that no timeout ends: a controller leaves what others had learned to theirs."""
+    return {name for name in names if cookie_kind(int(name, 16)) not in LEARNED_KINDS}
+
+
 def dual_stack(lab: Lab, count: int | None = None) -> list[VmNs]:
     """A VM with IPv4 and IPv6 on each host (or ``count`` of them, in turns)."""
     hosts = len(lab.hosts)
@@ -81,6 +92,17 @@ def pairs(vms: Iterable[VmNs]) -> Iterator[tuple[VmNs, VmNs, str]]:
     ring = list(vms)
     for src, dst in zip(ring, [*ring[1:], ring[0]], strict=True):
         yield from ((src, dst, ip) for ip in dst.ips)
+
+
+def all_reach(fabric: Fabric) -> None:
+    """Return when everybody reaches the next one, by IPv4 and by IPv6."""
+    for src, dst, ip in pairs(fabric.lab.vms):
+        what = f"{src.name} reaches {dst.name}"
+        wait_until(partial(_pings, src, ip), what, 20)
+
+
+def _pings(src: VmNs, ip: str) -> bool:
+    return src.ping(ip, 1, timeout_s=0.5).ok
 
 
 @contextmanager

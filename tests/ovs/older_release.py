@@ -20,7 +20,7 @@ from controller import bridges
 
 bridges.EGRESS_FLOW_PRIORITY += 2
 bridges.PORT_PRIORITY += 2
-bridges.METERS = tuple(replace(meter, rate=meter.rate + 7) for meter in bridges.METERS)
+bridges.METERS = tuple(replace(meter, rate_pps=meter.rate_pps + 7) for meter in bridges.METERS)
 
 from apps.vxlan_l2 import VxlanL2
 

@@ -1,6 +1,7 @@
 """The controller dies, hangs, or comes back as another release: under fire, nothing is lost.
 
-``VXLAN_STOP_S`` and ``VXLAN_KILLS`` make the outages as long and as many as a release wants them.
+``VXLAN_STOP_S=60``, ``VXLAN_KILLS=20`` and ``VXLAN_FAULTS=all`` make the outages as long and as
+many as a release wants them.
 """
 
 from __future__ import annotations
@@ -11,19 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.ovs.fire import cookies, dual_stack, fire, pairs
-from topology.lab.frame import plain
+from controller.pipeline import Kind, cookie_kind
+from tests.ovs.fire import ALL_FAULTS, all_reach, cookies, dual_stack, fire, pairs, solid
 from topology.lab.ovs import wait_until
 
 STOP_S = float(os.environ.get("VXLAN_STOP_S", "0"))
-KILLS = int(os.environ.get("VXLAN_KILLS", "4"))
+KILLS = int(os.environ.get("VXLAN_KILLS", "2"))
 OLDER = Path(__file__).with_name("older_release.py")
 GHOSTS = 1500
 
 
-@pytest.fixture(params=["peer", "flow"])
-def tunnels(request) -> str:
-    return request.param
+BOTH = pytest.mark.parametrize("tunnels", ["peer", "flow"])
+ONE = pytest.mark.parametrize("tunnels", ["peer", "flow"] if ALL_FAULTS else ["flow"])
 
 
 @pytest.fixture
@@ -35,12 +35,17 @@ def make_trio(make_fabric):
         first, second, third = dual_stack(fabric.lab)
         for vm in (first, second):
             fabric.register(vm)
-        for src, _dst, ip in pairs((first, second, third)):
-            wait_until(lambda src=src, ip=ip: src.ping(ip, 1, timeout_s=0.5).ok, "first pings")
+        all_reach(fabric)
         wait_until(lambda: set(fabric.learned()) == {third.mac}, "the third is learned")
         return fabric
 
     return make
+
+
+def has_given_up(host) -> bool:
+    """Whether its switch has ended the session because nobody answered."""
+    log = (host.ovs.rundir / "ovs-vswitchd.log").read_text(encoding="utf-8")
+    return "no response to inactivity probe" in log
 
 
 def ghosts(fabric, first: int, count: int = GHOSTS):
@@ -62,12 +67,15 @@ def assert_in_hand(fabric) -> None:
     assert fabric.in_sync()
     for host in fabric.lab.hosts:
         wanted = {flow["cookie"] for flow in fabric.rest.items(f"/v1/hosts/{host.dpid}/flows")}
-        assert cookies(host) <= {f"0x{int(cookie, 16):x}" for cookie in wanted}
+        assert solid(cookies(host)) == solid(f"0x{int(cookie, 16):x}" for cookie in wanted)
 
 
+@BOTH
 def test_killed_and_started_under_fire(make_trio, tunnels):
     fabric = make_trio(tunnels)
     lab = fabric.lab
+    known = fabric.rest.items("/v1/vms")
+    added_s = {host: fabric.ages(host) for host in lab.hosts}
 
     with fire(fabric, pairs(lab.vms)) as one:
         fabric.controller.kill()
@@ -79,7 +87,15 @@ def test_killed_and_started_under_fire(make_trio, tunnels):
 
     assert one.lost == {}
     assert one.wrongs == []
+    assert fabric.rest.items("/v1/vms") == known
     assert_in_hand(fabric)
+    for host in lab.hosts:
+        now_s = fabric.ages(host)
+        renewed = solid(
+            name for name, age_s in added_s[host].items() if now_s.get(name, age_s) < age_s
+        )
+        # The controller greets every switch with its probe flow, whatever is there.
+        assert {cookie_kind(int(name, 16)) for name in renewed} <= {Kind.PROBE_IN}
 
 
 def test_killed_again_and_again_amid_writes_and_while_it_takes_over(make_trio):
@@ -109,7 +125,6 @@ def test_killed_again_and_again_amid_writes_and_while_it_takes_over(make_trio):
     ("tunnels", "policy"),
     [
         ("peer", {}),
-        ("flow", {"unknown_unicast": "drop"}),
         (
             "flow",
             {
@@ -119,7 +134,7 @@ def test_killed_again_and_again_amid_writes_and_while_it_takes_over(make_trio):
             },
         ),
     ],
-    ids=["flood", "drop", "drop-arp"],
+    ids=["flood", "drop"],
 )
 def test_stopped_until_the_switches_give_up_and_learned_macs_expire(make_trio, tunnels, policy):
     """Who was learned is reached also where the network drops what nobody knows (decision 0031).
@@ -137,8 +152,8 @@ def test_stopped_until_the_switches_give_up_and_learned_macs_expire(make_trio, t
     with fire(fabric, pairs(lab.vms)) as one:
         time.sleep(0.5)
         fabric.controller.pause()
-        time.sleep(STOP_S or learn_s + 1.5)
-        assert not any(host.controller_connected for host in lab.hosts), "long enough to give up"
+        time.sleep(STOP_S or learn_s + 0.5)
+        wait_until(lambda: all(map(has_given_up, lab.hosts)), "the switches give up", 20)
         lab.vms[0].flush_arp()
         lab.vms[1].flush_arp()
         time.sleep(0.5)
@@ -150,18 +165,7 @@ def test_stopped_until_the_switches_give_up_and_learned_macs_expire(make_trio, t
     assert_in_hand(fabric)
 
 
-def test_what_was_kept_for_an_absence_goes_when_its_mac_is_silent(make_fabric):
-    """Flows that outlive the controller's absence are ended by the controller when it is there."""
-    fabric = make_fabric(hosts=2, tunnels="flow", options={"learn_timeout": 3})
-    host = fabric.lab.hosts[1]
-    fabric.network(0, unknown_unicast="drop")
-    guest = "52:54:00:00:0c:03"
-    fabric.lab.vms[0].send_frames([plain(guest)])
-    wait_until(lambda: guest in fabric.macs(host, 1), "learned")
-    assert "hard_timeout=65535" in fabric.macs(host, 1)[guest]
-    wait_until(lambda: guest not in fabric.macs(host, 1), "forgotten", timeout_s=10)
-
-
+@ONE
 def test_what_changed_while_a_host_was_away_is_so_when_it_is_back(make_trio, tunnels):
     """VMs deleted and moved meanwhile: its stale flows go, and no others for a moment."""
     fabric = make_trio(tunnels)
@@ -188,6 +192,7 @@ def test_what_changed_while_a_host_was_away_is_so_when_it_is_back(make_trio, tun
     assert_in_hand(fabric)
 
 
+@ONE
 def test_another_release_takes_over_and_the_way_back(make_trio, tunnels):
     """Other cookies, priorities, groups and meters: made before the old ones are broken."""
     fabric = make_trio(tunnels)
@@ -208,7 +213,7 @@ def test_another_release_takes_over_and_the_way_back(make_trio, tunnels):
         assert_in_hand(fabric)
         for host in lab.hosts:
             if app == OLDER:
-                assert not ours[host] & cookies(host), "all of its flows are other ones"
+                assert not solid(ours[host] & cookies(host)), "all of its flows are other ones"
                 assert groups[host] != host.ofctl("dump-groups", "br-tun")
     for host in lab.hosts:
         wait_until(lambda host=host: host.ofctl("dump-groups", "br-tun") == groups[host], "groups")
