@@ -26,7 +26,7 @@ ISOLATED := unshare --net -- sh -c 'ip link set lo up && exec "$$@"' isolated
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test bench soak peers check format lab-up lab-down clean
+.PHONY: help install system demo test prove coverage bench soak peers check format lab-up lab-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ else
 	@$(ISOLATED) $(BIN)/python -m pytest $(ARGS)
 endif
 
+prove: root system install ## the proofs at the size of a release, an hour or two (ARGS="machine kills" for some)
+	@$(BIN)/python -m tests.prove $(ARGS)
+
 bench: root system install peers ## measure beside peers (ARGS="one_post --rounds 3", --short, ...)
 	@$(ISOLATED) $(BIN)/python -m bench $(ARGS)
 
@@ -91,11 +94,12 @@ peers: install
 	    && dpkg-deb -x debs/$${package}_*.deb . || echo "no $$package: measured without it"; \
 	done
 
-check: install ## lint, types, layering
+check: install ## lint, types, layering, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.audit
 
 format: install ## put the code into ruff's layout
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .

@@ -20,11 +20,12 @@ OK, CREATED, UNKNOWN, CONFLICT, INVALID = 200, 201, 404, 409, 422
 
 @dataclass
 class Model:
-    """``hosts``: those that were ever connected, or declared; with their names."""
+    """``hosts``: those that connected or were declared, with their names; ``fresh``: just now."""
 
     hosts: dict[Dpid, str | None] = field(default_factory=dict)
     networks: dict[Vni, Network] = field(default_factory=lambda: {Vni(0): Network(Vni(0))})
     vms: dict[MacKey, Vm] = field(default_factory=dict)
+    fresh: set[Dpid] = field(default_factory=set)
     vips: dict[IpKey, Vip] = field(default_factory=dict)
     vteps: dict[VtepIp, Vtep] = field(default_factory=dict)
     moved: dict[MacKey, set[Location]] = field(default_factory=dict)
@@ -152,6 +153,7 @@ class Model:
         ):
             return CONFLICT
         created = dpid not in self.hosts
+        self.fresh.discard(dpid)
         self.hosts[dpid] = name
         return CREATED if created else OK
 
@@ -164,13 +166,16 @@ class Model:
         if connected or pinned or any(vm.host == dpid for vm in self.vms.values()):
             return CONFLICT
         del self.hosts[dpid]
+        self.fresh.discard(dpid)
         return OK
 
     # What is seen
 
     def seen(self, dpid: int) -> None:
         """A host connected: it is known from then on."""
-        self.hosts.setdefault(Dpid(dpid), None)
+        if dpid not in self.hosts:
+            self.hosts[Dpid(dpid)] = None
+            self.fresh.add(Dpid(dpid))
 
     def heard(self, place: Location, packet: Packet) -> None:
         """A frame came from behind a place: where that may lead."""
@@ -185,8 +190,11 @@ class Model:
                 if vip.ip == ip and mac in vip.macs:
                     self.claimed.setdefault(vip.key, {vip.holder}).add(mac)
 
-    def forgot(self) -> None:
-        """The controller was killed: what VMs said may not have come to be stored."""
+    def forgot(self, facts: Topology) -> None:
+        """The controller was killed: that it saw a host may not have come to be stored."""
+        for dpid in self.fresh - facts.hosts.keys():
+            del self.hosts[dpid]
+        self.fresh.clear()
 
     def is_open(self, key: MacKey) -> bool:
         """Whether a VM may be at several places."""
@@ -215,6 +223,7 @@ class Model:
         self.vms, self.vips = dict(facts.vms), dict(facts.vips)
         self.moved.clear()
         self.claimed.clear()
+        self.fresh.clear()
         self.followed = {vni for vni, network in self.networks.items() if network.follow_moves}
 
 

@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -74,7 +75,7 @@ FRAMES = 8
 """That are followed at each quiet point."""
 HELD = tuple(holds for holds in PROPERTIES if holds is not registered_facts_stay)
 """Here announcements do move what is registered, where the network's policy says so."""
-STRANGER = 0x5254000FF000
+STRANGER, MOVER = 0x5254000FF000, Mac(0x5254000FE000)
 OTHER_BRIDGE = 0x10
 
 hosts = st.integers(0, 2)
@@ -146,6 +147,7 @@ class Machine(RuleBasedStateMachine):
         for dpid in self.fabric.switches:
             self.model.seen(dpid)
         self.fabric.connect_all()
+        self.drifts = dict(self.fabric.engine.drifts)
 
     def teardown(self) -> None:
         if hasattr(self, "fabric"):
@@ -285,7 +287,8 @@ class Machine(RuleBasedStateMachine):
     def restart_controller(self) -> None:
         self.fabric.restart_controller()
         self.client = Client(self.fabric.api)
-        self.model.forgot()
+        self.drifts = dict(self.fabric.engine.drifts)
+        self.model.forgot(self.fabric.engine.topology)
 
     # Switches
 
@@ -465,13 +468,14 @@ class Machine(RuleBasedStateMachine):
         while fabric.now_s < end_s and not self.is_in_sync():
             fabric.advance(3.0, step_s=1.0)
         self.check()
-        self.tampered = False
-        before = dict(fabric.engine.drifts)
+        if self.tampered:
+            self.drifts, self.tampered = dict(fabric.engine.drifts), False
         self.follow_frames(self.strangers)
         self.see_a_stranger()
+        self.see_a_move()
         fabric.advance(25.0, step_s=1.0)
-        assert fabric.engine.drifts == before, "nobody changed a switch, and it was found changed"
         self.check()
+        assert fabric.engine.drifts == self.drifts, "drift where nobody changed a switch"
 
     def is_in_sync(self) -> bool:
         try:
@@ -524,6 +528,29 @@ class Machine(RuleBasedStateMachine):
             learns = network.learning and not network.port_security
             assert (there is not None and there.host == dpid) == learns, f"{network} {there}"
 
+    def see_a_move(self) -> None:
+        """A VM that says it is on another host is there, where the network follows moves."""
+        network = self.model.networks[Vni(0)]
+        if network.port_security:
+            return
+        vni, (here, there) = Vni(0), list(self.fabric.switches)[:2]
+        following = replace(network, follow_moves=True)
+        self.write(
+            "PUT", "/v1/networks/0", show_network(following), self.model.put_network(following)
+        )
+        vm = Vm(MOVER, vni, Dpid(here))
+        self.write("POST", "/v1/vms", body_of(vm), self.model.post_vm(vm))
+        self.fabric.settle()
+        packet = Packet.carrying(Arp(1, MOVER, 0x0A630002, 0, 0x0A630002), BROADCAST, network.vlan)
+        self.model.heard(Dpid(there), packet)
+        self.fabric.travelled(self.fabric.forwarding().send(there, packet))
+        self.fabric.settle()
+        assert self.fabric.engine.topology.vms[vm.key].host == there
+        assert replace(vm, host=Dpid(there)) in self.fabric.stored()
+        self.write("DELETE", f"/v1/vms/0/{MOVER}", None, self.model.delete_vm(vm.key))
+        self.write("PUT", "/v1/networks/0", show_network(network), self.model.put_network(network))
+        self.fabric.settle()
+
 
 def durable(facts: Topology) -> tuple[dict, ...]:
     return facts.hosts, facts.networks, facts.vteps, facts.vms, facts.vips
@@ -549,6 +576,7 @@ def named(add: bytes, cookie: int) -> bytes:
     return add[:8] + cookie.to_bytes(8, "big") + add[16:]
 
 
+@pytest.mark.timeout(600 + 20 * RUNS)
 def test_after_anything_all_is_as_it_should_be():
     machine = Machine if SEED is None else seed(int(SEED))(Machine)
     run_state_machine_as_test(
