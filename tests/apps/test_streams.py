@@ -114,7 +114,9 @@ def test_who_does_not_read_is_dropped_and_delays_nobody(served):
 
 def test_head_ends(served):
     service, address = served
-    socket = connected(address, b"HEAD /v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    socket = connected(
+        address, b"HEAD /v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
     while socket.recv(4096):
         pass
     assert service.journal.listeners == 0
