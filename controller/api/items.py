@@ -34,6 +34,8 @@ T = TypeVar("T")
 ITEM_MAX_BYTES: Final = 256 << 10
 
 _SLICE_CHARS: Final = 1 << 14
+_WORD_CHARS: Final = 16
+"""What is wrong so near to the end may only be cut off there: -Infinity, an escape."""
 _SPACES: Final = re.compile(r"[ \t\n\r]*")
 _MSGPACK_ARRAYS: Final = frozenset(bytes([first]) for first in (*range(0x90, 0xA0), 0xDC, 0xDD))
 # A list is made as long as its header says before its first item has come.
@@ -172,10 +174,11 @@ def _single(window: _Window) -> object:
         try:
             item, end = DECODER.raw_decode(window.text, window.at)
         except json.JSONDecodeError as error:
-            if window.too_long:
-                raise _item_too_large() from error
             ahead = error.pos - window.at
-            if not window.fill():
+            cut = error.msg.startswith("Unterminated") or error.pos > len(window.text) - _WORD_CHARS
+            if cut and window.too_long:
+                raise _item_too_large() from error
+            if not cut or not window.fill():
                 raise window.wrong(error.msg, window.at + ahead) from None
             continue
         length = end - window.at

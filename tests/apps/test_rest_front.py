@@ -101,7 +101,7 @@ def test_who_drips_is_told_so(tmp_path):
         clients = {
             kind: stack.enter_context(visit(port_of(controller), SLOW[kind])) for kind in parts
         }
-        clients["chunk"].sendall(b'"a')  # what its first chunk lacks
+        clients["chunk"].sendall(b'"ab')  # what its first chunk lacks
         clients["chunk"].sendall(b"\r\n")
         answers = dict.fromkeys(parts, b"")
         end_s = time.monotonic() + HANG_S
@@ -134,7 +134,8 @@ def test_a_large_batch_is_read_as_it_comes(tmp_path):
     with running(tmp_path) as controller:
         assert controller("GET", "/v1/vms").status == 200
         before_kb = peak_kb(controller)
-        head = b"POST /v1/vms/batch HTTP/1.1\r\n" + HOST + JSON + b"Content-Length: %d\r\n\r\n["
+        head = b"POST /v1/vms/batch HTTP/1.1\r\nConnection: close\r\n" + HOST + JSON
+        head += b"Content-Length: %d\r\n\r\n["
         with visit(port_of(controller), head % (64 << 20)) as client:
             for _ in range(63):
                 client.sendall(b" " * (1 << 20))
