@@ -18,6 +18,7 @@ class Payloads:
         self._chance = chance
         self._macs = macs
         self._ips = ips
+        self._own = bytes(6)  # who sends the frame that is made
         self._kinds = (
             self._arp, self._rarp, self._nd, self._dhcp, self._tcp, self._sctp, self._udp,
             self._extended, self._igmp, self._probe, self._noise,
@@ -26,12 +27,17 @@ class Payloads:
     def frame(self) -> bytes:
         """One frame: sound, a little wrong, cut short, or made of two."""
         chance = self._chance
+        self._own = self._some_mac()
         frame = self._ethernet(*chance.choice(self._kinds)())
         for _ in range(chance.choice((0, 0, 1, 1, 2, 5))):
             frame = self._mutated(frame)
         return frame[:128] if chance.random() < 0.5 else frame
 
     def _mac(self) -> bytes:
+        """Mostly the sender's own, as in sound frames."""
+        return self._own if self._chance.random() < 0.7 else self._some_mac()
+
+    def _some_mac(self) -> bytes:
         chance = self._chance
         if chance.random() < 0.7:
             return chance.choice(self._macs).to_bytes(6, "big")
@@ -55,11 +61,13 @@ class Payloads:
 
     def _ethernet(self, eth_type: int, payload: bytes, to: bytes = b"") -> bytes:
         chance = self._chance
-        to = to or chance.choice((b"\xff" * 6, b"\x33\x33\xff" + chance.randbytes(3), self._mac()))
+        to = to or chance.choice(
+            (b"\xff" * 6, b"\x33\x33\xff" + chance.randbytes(3), self._some_mac())
+        )
         tags = chance.choice((b"", b"\x81\0\0\x0a", b"\x81\0\0\x14", b"\x88\xa8\0\x07\x81\0\0\x0a"))
         if chance.random() < 0.02:
             tags *= 20
-        return to + self._mac() + tags + struct.pack("!H", eth_type) + payload
+        return to + self._own + tags + struct.pack("!H", eth_type) + payload
 
     def _arp(self) -> tuple[int, bytes]:
         op, sender = self._chance.choice((1, 1, 2, 3, 0)), self._ip()

@@ -176,7 +176,8 @@ class Judge:
             assert key not in topology.vms
             assert entry.mac.is_station
             assert len(entry.ips) <= MAX_IPS_PER_MAC
-            assert not {ip for ip, _s in entry.ips} & {VIP, *ips_of(topology.vms, key[0])}
+            assert not {ip for ip, _s in entry.ips} & ips_of(topology.vms, key[0])
+            assert not any((key[0], ip) in topology.vips for ip, _s in entry.ips)
         for place in (1, 2, RACK_PLACE):
             assert len(topology.learned_on(place)) <= LIMITS.per_place
         assert all(len(topology.learned_in(v)) <= LIMITS.per_network for v in topology.networks)
