@@ -506,6 +506,7 @@ class Runtime:
             if dpid not in self.engine.identities.held:
                 LOG.warning("host %s is DISCONNECTED; it keeps its flows", connection.dpid_text)
         self._handle(Lost(dpid, connection.epoch))
+        self._heap.ended()
         self._tell_host(dpid)
 
     def refused(self, connection: Connection, reason: str) -> None:
@@ -760,6 +761,7 @@ class Runtime:
             try:
                 self._handle(Tick())
                 self._tell_states(tick)
+                self._heap.sweep_if_due()
             except Exception:
                 LOG.exception("the engine's clock stumbled; it goes on")
 

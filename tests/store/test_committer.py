@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import eventlet
 import pytest
 
+from controller.store import committer
 from controller.store.committer import Committer
 from controller.store.sqlite import SqliteStore
 from topology.draft import Draft
@@ -238,3 +239,39 @@ def test_stop_finishes_what_was_asked_for(fabric: Fabric) -> None:
     assert [writer.wait()[0] for writer in writers] == ["created"] * 10
     with pytest.raises(StoreUnavailable, match="stopping"):
         fabric.committer.commit(lambda draft: draft.create_vm(_vm(99)))
+
+
+def test_a_store_that_hangs_refuses_what_it_has_not_begun(
+    fabric: Fabric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is inside the write waits for it; the rest is refused, and is not done later."""
+    monkeypatch.setattr(committer, "STALL_S", 0.2)
+    fabric.store.delay_s = 1.5
+    first = eventlet.spawn(fabric.committer.commit, lambda draft: draft.create_vm(_vm(1)))
+    eventlet.sleep(0.05)
+    with pytest.raises(StoreUnavailable, match="its disk hangs; nothing was changed"):
+        fabric.committer.commit(lambda draft: draft.create_vm(_vm(2)))
+    with pytest.raises(StoreUnavailable, match="its disk hangs"):
+        fabric.committer.commit(lambda draft: draft.create_vm(_vm(3)))
+    assert not first.dead
+    assert first.wait()[0] == "created"
+    fabric.store.delay_s = 0.0
+    assert fabric.committer.commit(lambda draft: draft.create_vm(_vm(4)))[0] == "created"
+    assert set(fabric.topology.vms) == {(0, 1), (0, 4)}
+
+
+def test_trouble_is_told_once_and_is_over_by_itself(
+    fabric: Fabric, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(committer, "RECOVER_EVERY_S", 0.05)
+    fabric.store.error = StoreUnavailable("the disk is full")
+    for number in range(1, 30):
+        with pytest.raises(StoreUnavailable):
+            fabric.committer.commit(lambda draft, n=number: draft.create_vm(_vm(n)))
+    assert [record.getMessage() for record in caplog.records] == ["the disk is full"]
+    assert fabric.committer.trouble == "the disk is full"
+    fabric.store.error = None
+    with eventlet.Timeout(10):
+        while fabric.committer.trouble is not None:
+            eventlet.sleep(0.02)
+    assert caplog.records[-1].getMessage() == "the store takes writes again"

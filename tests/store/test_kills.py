@@ -123,7 +123,7 @@ def _open_and_kill(store: Path, after_s: float) -> None:
 def test_killed_while_the_store_is(older: bool, tmp_path: Path) -> None:
     """made: it is there whole, or made by the next start; upgraded: the old schema or the new."""
     chance = random.Random(f"{SEED} {older}")
-    for number in range(ROUNDS * 2):
+    for number in range(ROUNDS):
         store = tmp_path / str(number) / "state.db"
         store.parent.mkdir()
         if older:

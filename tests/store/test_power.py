@@ -6,7 +6,7 @@ was synced, and of what was written since nothing, everything, or some sectors o
 of names that were made, renamed or removed since the directory was synced, the first few. A store
 that opens on it has to hold the last acknowledged state, or the one that was being written.
 
-VXLAN_KILL_ROUNDS: 30 points for each.
+VXLAN_KILL_ROUNDS: 12 points for each.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.store.bad_disk import ROOT, Op, bad_disk
 from tests.store.test_older_releases import FACTS, write_release_0_1
 from topology.model import Vm
 
-POINTS = 30 * int(os.environ.get("VXLAN_KILL_ROUNDS", "4"))
+POINTS = 12 * int(os.environ.get("VXLAN_KILL_ROUNDS", "4"))
 SEED = os.environ.get("VXLAN_SEED", "1")
 SECTOR_BYTES = 512
 VMS, COMMITS = 12, 380  # as many as fill the log, so that it is moved into the file and begun anew
