@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-MANY, WITHIN_S = 10, 10.0
+MANY, WITHIN_S = 30, 10.0
 """So many times within so many seconds is a contest, no accident."""
 
 FIRST_PAUSE_S, PAUSE_MAX_S = 1.0, 16.0
