@@ -16,6 +16,7 @@ from controller.wire import encode
 
 _SOURCES = itertools.cycle(range(1, 255))
 STEP_S = 0.05
+SEND_S = 60.0
 RECEIVE_BYTES = 16384
 """Little, so that the controller soon notices when a switch does not read."""
 
@@ -47,7 +48,6 @@ class Connected:
         self.reads.set()
         self._sock = sock
         self._stopping = False
-        sock.settimeout(STEP_S)
         self.switch.connected()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -71,9 +71,11 @@ class Connected:
             while not self._stopping:
                 while self.switch.out:
                     said = self.switch.out.popleft()
+                    self._sock.settimeout(SEND_S)
                     for part in (said,) if isinstance(said, memoryview) else said:
                         self._sock.sendall(part)
                 self.reads.wait()
+                self._sock.settimeout(STEP_S)
                 with contextlib.suppress(TimeoutError):
                     data = self._sock.recv(65536)
                     if not data:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.apps.process import running
-from tests.apps.switches import connected, until
+from tests.apps.secured import connected, until
 from tests.ui.conftest import OpenPage, faults
 
 STRANGER = "0000000000000099"
