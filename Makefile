@@ -76,6 +76,9 @@ endif
 prove: root system install ## the proofs at the size of a release, an hour or two (ARGS="machine kills" for some)
 	@$(BIN)/python -m tests.prove $(ARGS)
 
+coverage: root system install ## what tests reach of topology/ and controller/: 92 % at least
+	@$(BIN)/python -m tests.covered
+
 bench: root system install peers ## measure beside peers (ARGS="one_post --rounds 3", --short, ...)
 	@$(ISOLATED) $(BIN)/python -m bench $(ARGS)
 
@@ -111,7 +114,7 @@ lab-down: root install ## take the lab away
 	@$(BIN)/python -m topology.lab down $(ARGS)
 
 clean: ## remove .venv and what tools leave behind
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .coverage.d build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find apps bench controller topology tests -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: root

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from threading import Thread
 from typing import IO
 
@@ -30,13 +31,19 @@ ISOLATED = ("unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@
 
 
 def main() -> int:
+    failed = run(PARTS, ("-m", "pytest"))
+    print(f"failed: {', '.join(failed)}" if failed else "all passed")
+    return 1 if failed else 0
+
+
+def run(parts: Mapping[str, Sequence[str]], pytest_by: Sequence[str]) -> list[str]:
+    """Run parts at a time, pytest started by these arguments of Python; the names that failed."""
     running = []
-    for name, arguments in PARTS.items():
+    for name, arguments in parts.items():
         pytest = (
             sys.executable,
             "-u",
-            "-m",
-            "pytest",
+            *pytest_by,
             "-q",
             "-o",
             f"cache_dir=.pytest_cache/{name}",
@@ -56,8 +63,7 @@ def main() -> int:
         reader.join()
         if child.wait():
             failed.append(name)
-    print(f"failed: {', '.join(failed)}" if failed else "all passed")
-    return 1 if failed else 0
+    return failed
 
 
 def _show(name: str, lines: IO[str]) -> None:

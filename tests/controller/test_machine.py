@@ -65,7 +65,7 @@ from tests.fake.switch import FakeSwitch
 from topology.model import Put, Topology, Vip, Vm, Vtep
 from topology.types import Dpid, Foreign, Ip, Location, Mac, Vni, VtepIp
 
-RUNS = int(os.environ.get("VXLAN_MACHINE_RUNS", "20"))
+RUNS = int(os.environ.get("VXLAN_MACHINE_RUNS", "12"))
 SEED = os.environ.get("VXLAN_SEED")
 STEPS = 25
 

@@ -125,6 +125,8 @@ class ClockedRuntime(Runtime):
             return False
         while self._at_work or not self._to_remember.empty():
             eventlet.sleep(0)
+        for _ in range(3):  # whoever took it has it written then
+            eventlet.sleep(0)
         self.commit(lambda _draft: None)  # what was to be remembered went before
         return True
 
