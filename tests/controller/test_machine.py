@@ -381,7 +381,7 @@ class Machine(RuleBasedStateMachine):
         """Flows of ours drop what they match: only a flow monitor tells, an audit goes by names."""
         switch = self.switch(host)
         self.fabric.settle()
-        if switch.monitor is None or switch.monitor_paused:
+        if switch.monitor is None or switch.monitor_paused or switch.refuse is not None:
             return
         self.tampered = True
         for entry in list(switch.flows.values()):
