@@ -138,6 +138,7 @@ class Egress:
     flow_port: int | None  # flow-based; or the only port, as long as nothing is known of it
     keyless: frozenset[int] = frozenset()  # ports that put every frame into network 0
     others: tuple[tuple[int, Remote], ...] = ()  # ports that only hear: something else leads there
+    remotes: frozenset[int] = frozenset()  # where ports lead, also where nobody is known to be
 
     def carries(self, port: int, vni: int) -> bool:
         """Whether what leaves by this port arrives in this network: only 0 needs no key."""
@@ -157,11 +158,14 @@ class Egress:
         host = topology.hosts.get(bridge.dpid) or Host(Dpid(bridge.dpid))
         peers: dict[int, int] = {}
         unproven: list[int] = []
+        remotes: set[int] = set()
         others: list[tuple[int, Remote]] = []
         flow_port: int | None = None
         # Of several ports to one peer the first sends, of those that carry every network if any.
         for port, name in sorted(bridge.tunnel_ports, key=lambda it: it[1] in host.seen_keyless):
             remote: Remote | None = host.remote_of(name)
+            if remote is not None and remote != "flow":
+                remotes.add(remote)
             if remote is None or (remote != "flow" and not topology.is_endpoint(remote)):
                 unproven.append(port)
             elif remote == "flow" and flow_port is None:
@@ -181,7 +185,7 @@ class Egress:
         ):
             peers[unreached.pop()] = unproven.pop()
         keyless = frozenset(p for p, name in bridge.tunnel_ports if name in host.seen_keyless)
-        return cls(peers, tuple(unproven), flow_port, keyless, tuple(others))
+        return cls(peers, tuple(unproven), flow_port, keyless, tuple(others), frozenset(remotes))
 
     @property
     def plain(self) -> bool:

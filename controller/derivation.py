@@ -297,7 +297,8 @@ class Derivation:
                 if replica.dpid == dpid:
                     continue
                 if not replica.egress.plain:
-                    self._refresh_vteps(replica, moved)
+                    if self._concerns(moved, replica):
+                        self._refresh_vteps(replica, moved)
                     continue
                 for vtep in moved & self.topology.vteps.keys():
                     self._refresh_vtep(replica, vtep)
@@ -434,6 +435,17 @@ class Derivation:
         if topology.vips or any(network.dhcp for network in topology.networks.values()):
             served |= set(topology.vms_on(replica.dpid))
         return served
+
+    def _concerns(self, moved: set[VtepIp], replica: Replica) -> bool:
+        """Whether it matters to a bridge's ports which hosts are at these VTEPs.
+
+        When many hosts come at once, each would otherwise have every other one computed anew.
+        """
+        return bool(moved) and (
+            bool(self.topology.vteps)
+            or not moved.isdisjoint(replica.egress.remotes)
+            or any(("vtep", vtep) in replica.private.units for vtep in moved)
+        )
 
     def _refresh_vteps(self, replica: Replica, vteps: set[VtepIp]) -> None:
         egress = replica.egress = Egress.of(self.topology, replica.bridge)
