@@ -94,7 +94,10 @@ class Server(eventlet.wsgi.Server):  # type: ignore[misc]
     def _sweep_for_ever(self) -> None:
         while True:
             eventlet.sleep(SWEEP_EVERY_S)
-            self._connections.sweep(time.monotonic())
+            try:
+                self._connections.sweep(time.monotonic())
+            except Exception:
+                LOG.exception("the look for slow clients failed; it goes on")
 
 
 class _Log:
