@@ -49,9 +49,7 @@ PROOFS = (
     Proof("calls", f"{FUZZ}calls.py", "VXLAN_FUZZ_CALLS", 10_000, "REST calls"),
     Proof("kills", "tests/store/test_kills.py", "VXLAN_KILL_ROUNDS", 100, "rounds of kill -9"),
     Proof("power", "tests/store/test_power.py", "VXLAN_KILL_ROUNDS", 100, "rounds of power cuts"),
-    Proof(
-        "flips", "tests/store/test_flips.py", "VXLAN_KILL_ROUNDS", 100, "rounds of flipped bytes"
-    ),
+    Proof("flips", "tests/store/test_flips.py", "VXLAN_KILL_ROUNDS", 100, "rounds of flips"),
     Proof("machine", f"{CONTROLLER}machine.py", "VXLAN_MACHINE_RUNS", 2_000, "histories"),
     Proof("worlds", f"{CONTROLLER}properties.py", "VXLAN_PROPERTY_WORLDS", 2_000, "worlds"),
 )

@@ -15,6 +15,7 @@ import eventlet.wsgi
 from webob import Request, Response
 
 from controller.api.app import Api
+from controller.certificates import Certificate
 from controller.engine import Engine, Settings
 from controller.events import Connected, Event, Lost, Received, Tick
 from controller.journey import Journey
@@ -77,10 +78,13 @@ class Link:
         self.address = (str(event.address), 40000)
         self.target = "tcp:192.168.33.1:6653"
         self.controller_ip: int | None = None
+        self.certificate: Certificate | None = None
         self.dpid_text = str(Dpid(event.dpid))
 
     def wake(self) -> None:
         self._fabric.roused(self._dpid)
+
+    def rest(self, seconds: float) -> None: ...
 
     def close(self) -> None:
         self._fabric.hung_up_on(self._dpid, self.epoch)

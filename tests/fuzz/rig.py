@@ -25,6 +25,13 @@ AGAIN_MAX = 1000
 class Wire:
     """A socket's place, where nothing is sent."""
 
+    @property
+    def fd(self) -> Wire:
+        return self
+
+    def recv(self, *_args: object) -> bytes:
+        raise BlockingIOError
+
     def setsockopt(self, *_args: object) -> None: ...
 
     def settimeout(self, _limit_s: object) -> None: ...
@@ -80,6 +87,9 @@ class Rig:
 
     def lost(self, connection: front.Connection) -> None:
         self._handle(Lost(connection.id, connection.epoch))
+
+    def objection(self, _connection: front.Connection) -> str | None:
+        return None
 
     def refused(self, _connection: front.Connection, _reason: str) -> None: ...
 
