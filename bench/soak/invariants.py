@@ -10,7 +10,21 @@ from functools import partial
 from bench.soak.facts import Facts
 from bench.soak.failed import Failed
 from bench.soak.world import LEARN_TIMEOUT_S, World
-from controller.pipeline import LEARNED_KINDS, SOURCE_KINDS, cookie_kind
+from controller.pipeline import (
+    ASK_METER,
+    ASKED_METER,
+    CLAIM_METER,
+    CONVERSATION_METER,
+    DHCP_METER,
+    LEARN_METER,
+    LEARNED_KINDS,
+    METER_SHARDS,
+    NEIGHBOUR_METER,
+    PROBE_METER,
+    SOURCE_KINDS,
+    STRAY_METER,
+    cookie_kind,
+)
 from topology.lab import LabError, LabHost
 
 SETTLED_WITHIN_S = 90.0
@@ -22,6 +36,17 @@ _AGE = re.compile(r"cookie=(0x[0-9a-f]+), duration=([\d.]+)s")
 _GROUP = re.compile(r"group_id=(\d+)")
 _USES = re.compile(r"group:(\d+)")
 _METER = re.compile(r"\bmeter=(\d+)")
+_SHARED_METERS = (
+    LEARN_METER,
+    NEIGHBOUR_METER,
+    ASKED_METER,
+    CONVERSATION_METER,
+    DHCP_METER,
+    CLAIM_METER,
+)
+METERS = {PROBE_METER, ASK_METER, STRAY_METER} | {
+    first + shard for first in _SHARED_METERS for shard in range(METER_SHARDS)
+}
 _COMPLAINT = re.compile(r"Traceback|\bERROR\b|Exception")
 
 
@@ -99,7 +124,7 @@ def loose_ends(host: LabHost) -> list[str]:
     return [
         *(f"group {group} is used by no flow" for group in groups - used),
         *(f"group {group} is not there" for group in used - groups),
-        *([] if {1, 2, 3, 4} <= meters else [f"meters {sorted(meters)}"]),
+        *([] if meters == METERS else [f"meters {sorted(meters ^ METERS)}"]),
     ]
 
 

@@ -18,7 +18,7 @@ GUARD: Final = (
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("Referrer-Policy", "no-referrer"),
+    ("Referrer-Policy", "same-origin"),  # no-referrer would have the log-in form say Origin: null
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
 """Headers of every answer that does not say otherwise."""
