@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -10,6 +11,10 @@ import pytest
 
 from topology.lab import Lab, LabError
 from topology.lab.command import require_tools
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Of a shell's background job: what tests start could not be interrupted either.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeLab = Callable[..., Lab]
 

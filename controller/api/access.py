@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Final
 
 GUESSES_MAX: Final = 10
-"""Wrong tokens of one address in GUESSES_S; more are answered 429."""
+"""Wrong tokens of one address in GUESSES_S; more are told in the log, once."""
 GUESSES_S: Final = 60.0
 _ADDRESSES_MAX: Final = 1024
 
@@ -52,13 +52,15 @@ class Tokens:
 
 
 class Guesses:
-    """Counts wrong tokens by address. A right one is never kept out, whoever guesses besides."""
+    """Counts wrong tokens by address, and tells of who sends many.
+
+    Nobody is kept out for it: behind a proxy all have one address. A long token keeps guessers out.
+    """
 
     def __init__(self) -> None:
         self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()  # count, end of the window
 
-    def wrong(self, address: str, now_s: float) -> float | None:
-        """Note one; the seconds to wait if there were too many."""
+    def wrong(self, address: str, now_s: float) -> None:
         count, ends_s = self._wrong.pop(address, (0, 0.0))
         if now_s >= ends_s:
             count, ends_s = 0, now_s + GUESSES_S
@@ -67,7 +69,6 @@ class Guesses:
             self._wrong.popitem(last=False)
         if count == GUESSES_MAX:
             _LOG.warning("%s sends wrong API tokens: %d in %.0f s", address, count + 1, GUESSES_S)
-        return ends_s - now_s if count >= GUESSES_MAX else None
 
 
 def _hashed(token: bytes) -> bytes:

@@ -36,7 +36,7 @@ from controller.api.answers import answer
 from controller.api.call import Call
 from controller.api.described import Described, described
 from controller.api.origins import Origins
-from controller.api.pages import Pages, Sessions, check_guess
+from controller.api.pages import Pages, Sessions
 from controller.api.problems import GUARD, Problem, problem_of, problem_response
 from controller.service import Service
 from topology.errors import VxlanError
@@ -277,7 +277,7 @@ class Api:
             return
         challenge = 'Bearer realm="vxlan-l2"'
         if request.environ.get("HTTP_AUTHORIZATION"):
-            check_guess(self._guesses, request, now_s)
+            self._guesses.wrong(request.environ.get("REMOTE_ADDR", ""), now_s)
             challenge += ', error="invalid_token"'
         raise Problem(
             401,

@@ -63,7 +63,6 @@ _ERRORS: Final = {
     415: "The body is of another media type",
     421: "The Host that was asked for is no name of this API",
     422: "An unknown field, a wrong type, or a value that cannot be: errors names each",
-    429: "Too many wrong tokens from this address",
     503: "Not ready yet, or the store takes no writes now; nothing was changed",
 }
 
@@ -288,7 +287,7 @@ def _statuses(route: Routed, said: Described, secured: bool) -> set[int]:
         return found
     found |= {400, 403, 421, 422, 503}
     if secured:
-        found |= {401, 429}
+        found.add(401)
     if "{" in route.path:
         found.add(404)
     if said.body is not None or said.bodies:

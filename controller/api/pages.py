@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import math
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -146,24 +145,13 @@ class Pages:
     def _log_in(self, request: Request, now_s: float) -> Response:
         session = self._sessions.begin(_form(request).get("token", [""])[0], now_s)
         if session is None:
-            check_guess(self._guesses, request, now_s)
+            self._guesses.wrong(request.environ.get("REMOTE_ADDR", ""), now_s)
             return _refused(self._login_again)
         return _home(_cookie(request, session, int(SESSION_S)))
 
     def _log_out(self, request: Request) -> Response:
         self._sessions.end(request)
         return _home(_cookie(request, "", 0))
-
-
-def check_guess(guesses: Guesses, request: Request, now_s: float) -> None:
-    """Note a wrong token; 429 if the same address sent too many."""
-    wait_s = guesses.wrong(request.environ.get("REMOTE_ADDR", ""), now_s)
-    if wait_s is not None:
-        raise Problem(
-            429,
-            "too many wrong tokens came from this address; a right one is taken at once",
-            headers={"Retry-After": f"{math.ceil(wait_s)}"},
-        )
 
 
 def _page(request: Request, file: _File) -> Response:

@@ -105,19 +105,16 @@ def test_a_dead_first_connection_gives_way(controller, good):
 def test_several_newcomers_and_those_who_leave(controller, good):
     """Of those that wait for a dead one's place one gets it; those that have left do not."""
     with contextlib.ExitStack() as stack:
-        dead, *others = (stack.enter_context(Bare(controller.openflow_port)) for _ in range(5))
+        dead, left = (stack.enter_context(Bare(controller.openflow_port)) for _ in range(2))
         assert dead.shake_hands(0xA3)
         assert dead.until(encode.MULTIPART_REQUEST)
-        for other in others:
-            assert other.shake_hands(0xA3)
-        others[0].close()
-        served = []
-        for other in others[1:]:
-            with contextlib.suppress(OSError):
-                if other.is_served():
-                    served.append(other)
-        assert len(served) == 1
-        served[0].close()
+        assert left.shake_hands(0xA3)
+        others = [stack.enter_context(Good(controller.openflow_port, 0xA3)) for _ in range(3)]
+        left.close()
+        assert until(lambda: sum(other.gone is not None for other in others) == 2)
+        (served,) = (other for other in others if other.gone is None)
+        assert served.has_asked(2), served.gone
+        served.stop()
         dead.close()
         assert until(lambda: not controller("GET", "/v1/hosts/00000000000000a3").body["connected"])
 
@@ -151,7 +148,7 @@ def test_who_drips_bytes_gets_no_more_time(tmp_path):
         assert ended.keys() == {"before", "live"}
         assert good.has_asked(2), good.gone
         # A busy process gives a handshake more time; then its silence ends it.
-        assert refused(controller, "handshake") + refused(controller, "silent") == 2
+        assert refused(controller, "handshake") + refused(controller, "silent") >= 2
 
 
 def drips(bare: Bare, byte: int) -> bool:

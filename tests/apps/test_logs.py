@@ -18,7 +18,8 @@ def test_json_lines(tmp_path):
     with running(tmp_path, {"log_format": "json"}) as controller:
         visitor = eventlet.connect(("127.0.0.1", controller.openflow_port))
         visitor.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        assert visitor.recv(100) == b""
+        while visitor.recv(100):
+            pass
         other = eventlet.connect(("127.0.0.1", int(controller.url.rpartition(":")[2])))
         other.sendall(b"\x16\x03\x01 \x02\r\n\r\n")
         assert b"400" in other.recv(1000)
