@@ -82,8 +82,11 @@ class Process:
     def said(self, text: str) -> list[str]:
         return [line for line in self.log.read_text().splitlines() if text in line]
 
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.openflow), timeout=20)
+    def connect(self, source: str = "127.0.0.1") -> socket.socket:
+        """source: of the lines in the log, each address has a few."""
+        return socket.create_connection(
+            ("127.0.0.1", self.openflow), timeout=20, source_address=(source, 0)
+        )
 
 
 @pytest.fixture
@@ -172,7 +175,7 @@ def test_idle_connections_do_not_keep_switches_out(running):
 def test_who_asks_for_echoes_and_never_reads_is_cut_off(running):
     echo = bytes((4, 2, 0xFF, 0xFF, 0, 0, 0, 1)) + bytes(0xFFFF - 8)
     sent = 0
-    with running.connect() as client, suppress(ConnectionError):
+    with running.connect("127.0.0.2") as client, suppress(ConnectionError):
         while sent < 256 << 20:
             client.sendall(echo)
             sent += len(echo)
