@@ -29,7 +29,7 @@ REPEATING = (
 )
 PARTS = {
     "labs": ("tests/lab",),
-    "apps": side_by_side.PARTS["apps"],
+    "apps": side_by_side.DIRECTORIES["apps"],
     "rest": (*side_by_side.PARTS["rest"], *(f"--ignore={path}" for path in REPEATING)),
 }
 
