@@ -58,6 +58,9 @@ def test_a_host_that_lost_power_is_replaced_before_its_connection_is_known_to_be
     assert fabric.rest.get(f"/v1/hosts/{dpid}/diff")["in_sync"]
 
 
+PACKETS_OF_A_FIGHT = 50
+
+
 def test_two_controllers_by_mistake_are_damped_and_named(make_fabric, tmp_path):
     """Each undoes what the other does: not for ever at full speed, and the doctor says why."""
     fabric = make_fabric(hosts=2, tunnels="flow", vms="none")
@@ -86,7 +89,8 @@ def test_two_controllers_by_mistake_are_damped_and_named(make_fabric, tmp_path):
     assert "another controller" in found["cause"]
     told = [line for line in fabric.controller.log_tail(1000).splitlines() if "had drifted" in line]
     assert len(told) <= MANY * len(lab.hosts)
-    assert one.lost == {}, "they agree on who is where"
+    # What one deletes the other has back within a round trip: some packets are lost, no stream is.
+    assert all(lost < PACKETS_OF_A_FIGHT for lost in one.lost.values()), one.lost
 
     lab.set_controller(fabric.controller.target)
     fabric.wait_settled(30)
