@@ -140,7 +140,8 @@ def test_from_no_controller_the_gap_is_short(shape, make_fabric):
 
     lost = lost_while(fabric, lambda: fabric.lab.set_controller(fabric.controller.target))
 
-    assert max(lost.values()) <= 10, lost
+    # 1 to 8 where little else runs; the machine may be busy with other tests.
+    assert max(lost.values()) <= 30, lost
     assert_ours(fabric)
 
 
