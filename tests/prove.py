@@ -50,6 +50,8 @@ PROOFS = (
     Proof("kills", "tests/store/test_kills.py", "VXLAN_KILL_ROUNDS", 100, "rounds of kill -9"),
     Proof("power", "tests/store/test_power.py", "VXLAN_KILL_ROUNDS", 100, "rounds of power cuts"),
     Proof("flips", "tests/store/test_flips.py", "VXLAN_KILL_ROUNDS", 100, "rounds of flips"),
+    Proof("arrivals", "tests/apps/test_front.py", "VXLAN_RECONNECTS", 500, "switches at once"),
+    Proof("outages", "tests/ovs/test_outages.py", "VXLAN_STOP_S", 60, "s of SIGSTOP"),
     Proof("machine", f"{CONTROLLER}machine.py", "VXLAN_MACHINE_RUNS", 2_000, "histories"),
     Proof("worlds", f"{CONTROLLER}properties.py", "VXLAN_PROPERTY_WORLDS", 2_000, "worlds"),
 )
