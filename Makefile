@@ -74,7 +74,7 @@ else
 endif
 
 prove: root system install ## the proofs at the size of a release, an hour or two (ARGS="machine kills" for some)
-	@$(BIN)/python -m tests.prove $(ARGS)
+	@$(ISOLATED) $(BIN)/python -m tests.prove $(ARGS)
 
 coverage: root system install ## what tests reach of topology/ and controller/: 92 % at least
 	@$(BIN)/python -m tests.covered
