@@ -18,8 +18,8 @@ from controller.pipeline import COOKIE_OWNER, Kind
 from controller.wire.decode import PacketIn
 from topology.types import Mac
 
-RATE_PER_S, BURST = 1000.0, 2000.0
-"""A host's packet-ins: more than its meters let pass, a fiftieth of what the engine can take."""
+RATE_PER_S, BURST = 4000.0, 8000.0
+"""A host's packet-ins: about what all its meters let pass, a tenth of what the engine can take."""
 SHARE_PER_S, SHARE_BURST = 50.0, 100.0
 """Of each class, beyond that, for those who sent little."""
 LITTLE = 4
