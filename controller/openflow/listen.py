@@ -28,7 +28,9 @@ HANDSHAKE_S = 15.0
 LATE_MAX = 4
 """So often a handshake's time begins anew where it is this process that has not read what came."""
 
-PAUSE_S = 0.2
+PAUSE_S, RELIEVED_S = 0.2, 0.01
+"""How long to wait where no file is left: until somebody goes; until who was sent away is gone."""
+
 CONNECTIONS_MAX, PER_ADDRESS_MAX = 4096, 1024
 ARRIVALS_MAX = 2048
 """Connections that have not finished their handshake; at most half of all."""
@@ -109,8 +111,7 @@ class Patient:
                 if not self.failing:
                     LOG.error("cannot accept connections: %s; trying on", error.strerror)
                 self._failed_s = time.monotonic()
-            self._relieve()
-            eventlet.sleep(PAUSE_S)
+            eventlet.sleep(RELIEVED_S if self._relieve() else PAUSE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +217,8 @@ class Acceptor:
 
     @property
     def listening(self) -> bool:
-        """Whether switches can connect."""
-        return self._serving and not self._socket.failing
+        """Whether switches can connect; those that find no file left wait for their turn."""
+        return self._serving
 
     def serve_for_ever(self, serve: Serve) -> None:
         """Accept, each connection in a greenlet of its own."""

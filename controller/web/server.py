@@ -51,9 +51,9 @@ class Server(eventlet.wsgi.Server):  # type: ignore[misc]
         self._ended = ended
         self._connections = Connections(most, ended)
 
-    def relieve(self) -> None:
-        """Make room, where files have run out."""
-        self._connections.make_room(time.monotonic())
+    def relieve(self) -> bool:
+        """Make room, where files have run out; whether somebody had to go."""
+        return self._connections.make_room(time.monotonic())
 
     def serve_for_ever(self, listener: Listener) -> None:
         eventlet.spawn(self._sweep_for_ever)

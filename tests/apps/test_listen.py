@@ -25,6 +25,7 @@ class Tired:
 
 def test_accept_outlives_a_shortage_of_files(monkeypatch):
     monkeypatch.setattr(listen, "PAUSE_S", 0)
+    monkeypatch.setattr(listen, "RELIEVED_S", 0)
     asked = []
     patient = listen.Patient(Tired(), lambda: asked.append("room"))
     assert patient.accept() == ("socket", "address")
