@@ -51,4 +51,4 @@ def test_restored_flows_are_taken_over_as_they_are(make_fabric):
 
     assert gone == []
     all_reach(fabric)
-    assert fabric.in_sync()
+    wait_until(fabric.in_sync, "in sync", 30)

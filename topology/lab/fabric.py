@@ -93,7 +93,8 @@ class Fabric:
 
     def in_sync(self) -> bool:
         """Whether every host holds exactly what it should, by its own dump."""
-        return all(self.rest.get(f"/v1/hosts/{h.dpid}/diff")["in_sync"] for h in self.lab.hosts)
+        answers = [self.rest.get(f"/v1/hosts/{host.dpid}/diff") for host in self.lab.hosts]
+        return all(answer.status == 200 and answer["in_sync"] for answer in answers)
 
     # -- telling ---------------------------------------------------------------------------
 
